@@ -1,0 +1,226 @@
+//! Payload formats: which codec a format is, what we answer, what we offer.
+
+use super::codec::{Codec, MediaKind};
+use super::model::Media;
+
+/// One payload type of a remote section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Format {
+    /// RTP payload type.
+    pub pt: u8,
+    /// Encoding name as written, `VP8` or `rtx`.
+    pub name: String,
+    /// The codec, if it is one we can handle in the variant that is offered.
+    pub codec: Option<Codec>,
+    /// The whole `a=rtpmap` value, if there was one.
+    pub rtpmap: Option<String>,
+    /// The parameters of `a=fmtp`.
+    pub fmtp: Option<String>,
+    /// The peer takes picture loss indications.
+    pub pli: bool,
+    /// The peer takes full intra requests.
+    pub fir: bool,
+}
+
+/// Formats of an RTP section, in the peer's order.
+pub fn read(media: &Media) -> Vec<Format> {
+    media
+        .formats
+        .iter()
+        .filter_map(|text| text.parse().ok())
+        .filter(|pt| *pt < 128)
+        .map(|pt| read_one(media, pt))
+        .collect()
+}
+
+fn read_one(media: &Media, pt: u8) -> Format {
+    let of_pt = |name: &'static str| {
+        media.attributes(name).filter_map(move |value| {
+            let (number, rest) = value.split_once(' ')?;
+            (number == pt.to_string() || number == "*").then_some(rest.trim())
+        })
+    };
+    let rtpmap = of_pt("rtpmap").next();
+    let fmtp = of_pt("fmtp").next();
+    let name = rtpmap.and_then(|map| map.split('/').next()).unwrap_or_default();
+    let codec = match rtpmap {
+        Some(map) => codec_of(map, fmtp.unwrap_or_default()),
+        // RFC 3551 §6: static types need no map.
+        None if media.media == "audio" => [(0, Codec::Pcmu), (8, Codec::Pcma)]
+            .iter()
+            .find(|(n, _)| *n == pt)
+            .map(|(_, c)| *c),
+        None => None,
+    };
+    Format {
+        pt,
+        name: name.to_owned(),
+        codec: codec.filter(|codec| kind_of(*codec).as_str() == media.media),
+        rtpmap: rtpmap.map(str::to_owned),
+        fmtp: fmtp.map(str::to_owned),
+        pli: of_pt("rtcp-fb").any(|value| value == "nack pli"),
+        fir: of_pt("rtcp-fb").any(|value| value == "ccm fir"),
+    }
+}
+
+/// A parameter of an fmtp value.
+pub fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
+    fmtp.split(';').find_map(|part| {
+        let (key, value) = part.split_once('=')?;
+        key.trim().eq_ignore_ascii_case(name).then_some(value.trim())
+    })
+}
+
+fn codec_of(rtpmap: &str, fmtp: &str) -> Option<Codec> {
+    let map = rtpmap.to_ascii_lowercase();
+    let is_zero = |name: &str| parameter(fmtp, name).is_none_or(|value| value == "0");
+    match map.as_str() {
+        "vp8/90000" => Some(Codec::Vp8),
+        "vp9/90000" if is_zero("profile-id") => Some(Codec::Vp9),
+        "av1/90000" if is_zero("profile") => Some(Codec::Av1),
+        "h264/90000" if usable_h264(fmtp) => Some(Codec::H264),
+        "opus/48000/2" => Some(Codec::Opus),
+        "pcmu/8000" | "pcmu/8000/1" => Some(Codec::Pcmu),
+        "pcma/8000" | "pcma/8000/1" => Some(Codec::Pcma),
+        _ => None,
+    }
+}
+
+/// Packetization mode 1 of the baseline family: what every peer and every encoder has.
+fn usable_h264(fmtp: &str) -> bool {
+    parameter(fmtp, "packetization-mode") == Some("1")
+        // RFC 6184 §8.1: absent means baseline level 1.
+        && parameter(fmtp, "profile-level-id").is_none_or(|id| id.get(..2) == Some("42"))
+}
+
+/// Audio or video.
+pub fn kind_of(codec: Codec) -> MediaKind {
+    match codec {
+        Codec::Vp8 | Codec::Vp9 | Codec::H264 | Codec::Av1 => MediaKind::Video,
+        Codec::Opus | Codec::Pcmu | Codec::Pcma => MediaKind::Audio,
+    }
+}
+
+/// The `a=rtpmap` value without its payload type.
+pub fn rtpmap(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Vp8 => "VP8/90000",
+        Codec::Vp9 => "VP9/90000",
+        Codec::H264 => "H264/90000",
+        Codec::Av1 => "AV1/90000",
+        Codec::Opus => "opus/48000/2",
+        Codec::Pcmu => "PCMU/8000",
+        Codec::Pcma => "PCMA/8000",
+    }
+}
+
+/// What we say about a codec in our own sections.
+pub fn own_fmtp(codec: Codec) -> Option<&'static str> {
+    match codec {
+        Codec::H264 => Some("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
+        Codec::Opus => Some("minptime=10;useinbandfec=1"),
+        Codec::Vp9 => Some("profile-id=0"),
+        _ => None,
+    }
+}
+
+/// What webrtcbin is told about a codec. As little as possible: every further field must be equal in the caps it
+/// intersects, and optional ones (`sprop-*`, `stereo`) empty the intersection.
+pub fn internal_fmtp(codec: Codec) -> Option<&'static str> {
+    (codec == Codec::H264).then_some("packetization-mode=1")
+}
+
+/// The payload type we give a codec unless the peer uses it for something else. The numbers are Firefox's, which lie
+/// outside the range in which Chromium (96 upwards) and aiortc (96 upwards) start to count.
+pub fn default_pt(codec: Codec) -> u8 {
+    match codec {
+        Codec::Opus => 109,
+        Codec::Vp8 => 120,
+        Codec::Vp9 => 121,
+        Codec::H264 => 126,
+        Codec::Av1 => 119,
+        Codec::Pcmu => 0,
+        Codec::Pcma => 8,
+    }
+}
+
+/// Codecs that stand for all of a kind when a section must be shown to webrtcbin although nothing will flow on it.
+pub fn any_codec(kind: MediaKind) -> &'static [Codec] {
+    match kind {
+        MediaKind::Audio => &[Codec::Opus, Codec::Pcmu, Codec::Pcma],
+        MediaKind::Video => &[Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1],
+    }
+}
+
+/// The format to use among those of a section: first by our preference, then by the peer's order; constrained
+/// baseline before plain baseline.
+pub fn choose<'a>(formats: &'a [Format], preference: &[Codec]) -> Option<&'a Format> {
+    preference.iter().find_map(|codec| {
+        let mut fitting = formats.iter().filter(|format| format.codec == Some(*codec));
+        let first = fitting.next()?;
+        let constrained = |format: &&Format| {
+            format
+                .fmtp
+                .as_deref()
+                .and_then(|f| parameter(f, "profile-level-id"))
+                .is_some_and(|id| id.get(2..4) == Some("e0"))
+        };
+        let best = formats
+            .iter()
+            .filter(|format| format.codec == Some(*codec))
+            .find(constrained);
+        Some(if *codec == Codec::H264 {
+            best.unwrap_or(first)
+        } else {
+            first
+        })
+    })
+}
+
+/// The lines that describe one format on the wire.
+pub fn lines(pt: u8, map: &str, fmtp: Option<&str>, pli: bool, fir: bool) -> Vec<String> {
+    let mut lines = vec![format!("a=rtpmap:{pt} {map}")];
+    if pli {
+        lines.push(format!("a=rtcp-fb:{pt} nack pli"));
+    }
+    if fir {
+        lines.push(format!("a=rtcp-fb:{pt} ccm fir"));
+    }
+    lines.extend(fmtp.map(|fmtp| format!("a=fmtp:{pt} {fmtp}")));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn video(lines: &str) -> Vec<Format> {
+        let sdp = super::super::Sdp::parse(&format!("v=0\nm=video 9 X 96 97 98 200 x\n{lines}")).unwrap();
+        read(&sdp.media[0])
+    }
+
+    #[test]
+    fn h264_needs_mode_1_and_baseline() {
+        let formats = video(
+            "a=rtpmap:96 H264/90000\na=fmtp:96 packetization-mode=0;profile-level-id=42e01f\n\
+             a=rtpmap:97 H264/90000\na=fmtp:97 profile-level-id=42001f;packetization-mode=1\n\
+             a=rtpmap:98 H264/90000\na=fmtp:98 packetization-mode=1;profile-level-id=42e01f\n",
+        );
+        assert_eq!(
+            formats.iter().map(|f| f.codec).collect::<Vec<_>>(),
+            [None, Some(Codec::H264), Some(Codec::H264)]
+        );
+        assert_eq!(choose(&formats, &[Codec::Vp8, Codec::H264]).unwrap().pt, 98);
+    }
+
+    #[test]
+    fn feedback_and_wildcards() {
+        let formats = video("a=rtpmap:96 VP8/90000\na=rtcp-fb:* nack pli\na=rtcp-fb:96 ccm fir\n");
+        assert!(formats[0].pli && formats[0].fir && formats[1].pli && !formats[1].fir);
+    }
+
+    #[test]
+    fn audio_is_not_video() {
+        assert_eq!(video("a=rtpmap:96 opus/48000/2\n")[0].codec, None);
+    }
+}

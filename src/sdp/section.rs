@@ -1,0 +1,90 @@
+//! Writes descriptions and sections from facts.
+
+use super::check::Direction;
+use super::model::{Media, Sdp};
+use super::transport::{Setup, Transport};
+
+/// The protocol of every RTP section (RFC 8840, JSEP §5.1.2).
+const RTP: &str = "UDP/TLS/RTP/SAVPF";
+
+/// The session part. `id` and `version` make the `o=` line (RFC 3264 §8: the version rises with every description).
+pub fn session(id: u64, version: u64, sections: Vec<Media>, bundle: &[String]) -> Sdp {
+    let mut session: Vec<String> = vec![
+        "v=0".into(),
+        // JSEP §5.2.1: the id fits 63 bits.
+        format!("o=- {} {version} IN IP4 127.0.0.1", id >> 1),
+        "s=-".into(),
+        "t=0 0".into(),
+    ];
+    if !bundle.is_empty() {
+        session.push(format!("a=group:BUNDLE {}", bundle.join(" ")));
+    }
+    session.push("a=ice-options:trickle".into());
+    session.push("a=msid-semantic: WMS *".into());
+    Sdp {
+        session,
+        media: sections,
+    }
+}
+
+/// What all live sections have in common.
+fn open(media: &str, proto: &str, format: String, mid: &str, transport: &Transport, setup: Setup) -> Media {
+    let mut lines = vec!["c=IN IP4 0.0.0.0".to_owned(), format!("a=mid:{mid}")];
+    lines.extend(transport.lines());
+    lines.push(format!("a=setup:{}", setup.as_str()));
+    Media {
+        media: media.to_owned(),
+        port: 9,
+        proto: proto.to_owned(),
+        formats: vec![format],
+        lines,
+    }
+}
+
+/// An RTP section with one payload type. `payload` are the lines that describe it.
+pub fn rtp(
+    kind: &str,
+    mid: &str,
+    (transport, setup): (&Transport, Setup),
+    direction: Direction,
+    (format, payload): (String, Vec<String>),
+) -> Media {
+    let mut media = open(kind, RTP, format, mid, transport, setup);
+    media.lines.push("a=rtcp-mux".into());
+    media.lines.push("a=rtcp-rsize".into());
+    media.lines.push(format!("a={}", direction.as_str()));
+    media.lines.extend(payload);
+    media
+}
+
+/// The SCTP section. 64 KiB is what webrtcbin can reassemble.
+pub fn data(mid: &str, (transport, setup): (&Transport, Setup)) -> Media {
+    let mut media = open(
+        "application",
+        "UDP/DTLS/SCTP",
+        "webrtc-datachannel".into(),
+        mid,
+        transport,
+        setup,
+    );
+    media.lines.push("a=sctp-port:5000".into());
+    media.lines.push("a=max-message-size:65536".into());
+    media
+}
+
+/// A rejected section: enough to keep its place.
+pub fn rejected(head: &(String, String, Vec<String>), mid: &str) -> Media {
+    let (media, proto, formats) = head.clone();
+    let lines = vec![
+        "c=IN IP4 0.0.0.0".to_owned(),
+        format!("a=mid:{mid}"),
+        "a=inactive".to_owned(),
+    ];
+    Media {
+        media,
+        port: 0,
+        proto,
+        formats,
+        lines,
+    }
+}
