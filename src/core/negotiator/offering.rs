@@ -1,0 +1,320 @@
+//! Our offers and the answers to them.
+
+use std::time::{Duration, Instant};
+
+use super::facts::Round;
+use super::world::{Draft, Mismatch, World};
+use super::{Inbound, Negotiator, NegotiatorOutput, OwnOffer, PeerState, Phase, timing};
+use crate::core::io::SessionCommand;
+use crate::sdp::Remote;
+use crate::wire::{RtcSignal, SdpKind};
+
+impl Negotiator {
+    /// Arms the timer of an offer if there is something to negotiate.
+    pub(super) fn check_need(&mut self, now: Instant) {
+        if !self.needs_offer() || self.recovery.waiting() {
+            self.offer_at = None;
+            return;
+        }
+        if self.offer_at.is_none() {
+            let wait = match &self.session {
+                Some(session) if session.world.negotiated => timing::COALESCE,
+                _ if self.config.polite => timing::FIRST_OFFER_POLITE,
+                _ => timing::FIRST_OFFER_IMPOLITE,
+            };
+            self.offer_at = Some(now + wait);
+        }
+        let fresh = self
+            .session
+            .as_ref()
+            .is_none_or(|session| !session.world.negotiated);
+        if let (true, Some(until), Some(at)) = (fresh, self.expect_until, self.offer_at) {
+            self.offer_at = Some(at.max(until));
+        }
+    }
+
+    pub(super) fn on_expect_offer(&mut self, now: Instant) {
+        let wait = if self.config.polite {
+            timing::EXPECTED_OFFER_POLITE
+        } else {
+            timing::EXPECTED_OFFER_IMPOLITE
+        };
+        // Announcements come track by track; the offer follows the last, but the wait starts with the first.
+        if self.expect_until.is_none_or(|until| until < now) {
+            self.expect_until = Some(now + wait);
+        }
+        self.check_need(now);
+    }
+
+    /// Something the wire does not say yet.
+    pub(super) fn needs_offer(&self) -> bool {
+        if self.recovery.ask {
+            return true;
+        }
+        let Some(session) = &self.session else {
+            return self.senders.iter().any(|sender| sender.wants_line());
+        };
+        self.senders.iter().any(|sender| {
+            let line = session.world.own(sender.track.key);
+            let line = line.filter(|line| line.mid == sender.mid);
+            let Some(line) = line else {
+                return sender.wants_line();
+            };
+            let index = session.world.lines.iter().position(|other| other.mid == line.mid);
+            let slot = index.and_then(|index| session.world.slot_of(index));
+            match slot {
+                None => sender.alive && !line.refused,
+                Some(slot) if slot.rejected => false,
+                // What we say about sending, not whether the peer wants it: no loop on a line it does not want.
+                Some(slot) => slot.says_send(sender.alive) != Some(sender.alive && !line.refused),
+            }
+        })
+    }
+
+    pub(super) fn may_offer(&self) -> bool {
+        matches!(self.phase, Phase::Stable) && self.pending.is_none()
+    }
+
+    pub(super) fn offer_timeout(&mut self, now: Instant) {
+        if self.may_offer() && self.offer_at.is_some_and(|at| at <= now) {
+            self.offer_at = None;
+            if self.needs_offer() {
+                self.start_offer();
+            }
+        }
+    }
+
+    pub(super) fn start_offer(&mut self) {
+        self.ensure_session();
+        self.add_senders();
+        let ask = self.recovery.ask;
+        let Some(session) = &mut self.session else { return };
+        if ask && session.senders.is_empty() && session.world.lines.is_empty() {
+            // webrtcbin offers only what it has: a data section carries the transport. The peer's stack then misses
+            // its own media, and offers.
+            session.holds_data = true;
+            session.world.own_data = Some(self.peer_formats.next_mid());
+            self.command(SessionCommand::HoldData);
+        }
+        self.phase = Phase::CreatingOffer;
+        self.command(SessionCommand::CreateOffer);
+    }
+
+    pub(super) fn offer_created(&mut self, now: Instant, sdp: &str) {
+        if !matches!(self.phase, Phase::CreatingOffer) {
+            return;
+        }
+        let Self {
+            session: Some(session),
+            senders,
+            config,
+            ..
+        } = self
+        else {
+            return;
+        };
+        let draft = {
+            let own = super::media::own_tracks(senders);
+            session
+                .world
+                .offer_created(sdp, &own, &super::media::takes(&config.receive))
+        };
+        self.phase = Phase::Stable;
+        let Draft { internal, round } = match draft {
+            Ok(draft) => draft,
+            Err(why) => return self.unusable_session(now, why),
+        };
+        // Nobody has seen our offer: the peer's goes first, whoever is polite.
+        if let Some(inbound) = self.pending.take() {
+            return self.take_offer(now, inbound);
+        }
+        let first = self
+            .session
+            .as_ref()
+            .is_some_and(|session| !session.world.negotiated);
+        let offer = OwnOffer {
+            round,
+            internal,
+            applied: first,
+        };
+        if first {
+            self.command(SessionCommand::SetLocal(SdpKind::Offer, offer.internal.clone()));
+            self.phase = Phase::ApplyingOffer(offer);
+        } else {
+            self.send_offer(now, offer);
+        }
+    }
+
+    pub(super) fn first_offer_applied(&mut self, now: Instant, offer: OwnOffer) {
+        if let Some(inbound) = self.pending.take() {
+            self.phase = Phase::Stable;
+            return self.take_offer(now, inbound);
+        }
+        self.send_offer(now, offer);
+    }
+
+    fn send_offer(&mut self, now: Instant, offer: OwnOffer) {
+        match self.write(&offer.round) {
+            Ok(sdp) => self.signal(RtcSignal::Description {
+                kind: SdpKind::Offer,
+                sdp,
+            }),
+            Err(why) => return self.unusable_session(now, why),
+        }
+        self.open_outbox(&offer.round.slots);
+        self.phase = Phase::OfferOut(offer);
+        self.offered_at = self.offered_at.or(Some(now));
+        self.watchdog_at = Some(now + timing::ANSWER);
+    }
+
+    pub(super) fn write(&mut self, round: &Round) -> Result<String, &'static str> {
+        let Self {
+            session: Some(session),
+            senders,
+            ..
+        } = self
+        else {
+            return Err("there is none");
+        };
+        session.world.write(round, &super::media::own_tracks(senders))
+    }
+
+    /// The answer is late.
+    pub(super) fn watchdog_timeout(&mut self, now: Instant) {
+        if self.watchdog_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.watchdog_at = None;
+        let Phase::OfferOut(offer) = std::mem::replace(&mut self.phase, Phase::Stable) else {
+            return;
+        };
+        if self.resent {
+            self.problem(
+                "answer_timeout",
+                "two offers got no answer; the connection is made anew".into(),
+            );
+            return self.recover(now, Duration::ZERO);
+        }
+        // Lost offers and answers are never repeated by the service or the SDKs. The same offer again suits both a
+        // peer that never saw it and one whose answer was lost.
+        self.resent = true;
+        if let Some(session) = &mut self.session {
+            session.outbox.rewind();
+        }
+        self.send_offer(now, offer);
+    }
+
+    pub(super) fn on_answer(&mut self, now: Instant, text: &str) {
+        let Phase::OfferOut(_) = &self.phase else { return };
+        let answer = match Remote::parse(SdpKind::Answer, text) {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.problem(
+                    "invalid_description",
+                    format!("the peer's answer cannot be used: {error}"),
+                );
+                return self.recover(now, Duration::ZERO);
+            }
+        };
+        let Phase::OfferOut(mut offer) = std::mem::replace(&mut self.phase, Phase::Stable) else {
+            return;
+        };
+        self.note_formats(&answer);
+        (self.offered_at, self.watchdog_at, self.resent) = (None, None, false);
+        let early = std::mem::take(&mut self.early);
+        let Some(session) = &mut self.session else { return };
+        let internal = match session.world.remote_answer(&answer, &mut offer.round) {
+            Ok(internal) => internal,
+            Err(mismatch) => return self.answer_mismatch(now, mismatch),
+        };
+        let restarted = session.inbox.begin(answer.bundle.as_ref());
+        session.inbox.adopt(early, restarted);
+        self.ignored = None;
+        if !offer.applied {
+            self.command(SessionCommand::SetLocal(SdpKind::Offer, offer.internal));
+        }
+        self.command(SessionCommand::SetRemote(SdpKind::Answer, internal));
+        self.phase = Phase::ApplyingAnswer(offer.round);
+    }
+
+    fn answer_mismatch(&mut self, now: Instant, mismatch: Mismatch) {
+        match mismatch {
+            Mismatch::Nothing => {
+                // Everything refused: other codecs may do, but it need not be asked again.
+                self.recovery.ask = false;
+                self.refuse_all();
+                self.report_refused();
+            }
+            Mismatch::Sections => {
+                self.problem(
+                    "invalid_description",
+                    "the peer's answer does not match our offer".into(),
+                );
+            }
+            // The peer has made its connection anew; ours cannot follow (it would need new ICE and new DTLS). Its
+            // own next offer will belong to the same broken pair of ends, so ours has to be out before.
+            Mismatch::Transport => return self.recover_at_once(now),
+        }
+        self.recover(now, Duration::ZERO);
+    }
+
+    /// When an impolite side gives way.
+    pub(super) fn yield_at(&self) -> Option<Instant> {
+        let out = matches!(self.phase, Phase::OfferOut(_)) && self.ignored.is_some();
+        self.offered_at.filter(|_| out).map(|at| at + timing::YIELD)
+    }
+
+    pub(super) fn yield_timeout(&mut self, now: Instant) {
+        if self.yield_at().is_some_and(|at| at <= now)
+            && let Some(inbound) = self.ignored.take()
+        {
+            self.drop_offer();
+            self.take_offer(now, inbound);
+        }
+    }
+
+    /// A collision: an offer of the peer while ours is out.
+    pub(super) fn collide(&mut self, now: Instant, inbound: Inbound) {
+        let lost = self.offered_at.is_some_and(|at| now >= at + timing::YIELD);
+        if self.config.polite || lost {
+            self.drop_offer();
+            self.take_offer(now, inbound);
+        } else {
+            self.ignored = Some(inbound);
+        }
+    }
+
+    /// Forgets our offer. What webrtcbin knows of it becomes a ghost, or goes with the webrtcbin (`World::fits`).
+    fn drop_offer(&mut self) {
+        self.phase = Phase::Stable;
+        (self.offered_at, self.watchdog_at, self.resent) = (None, None, false);
+        self.ignored = None;
+    }
+
+    /// webrtcbin wrote something we do not understand: never apply it.
+    pub(super) fn unusable_session(&mut self, now: Instant, why: &'static str) {
+        self.problem(
+            "session_failed",
+            format!("webrtcbin wrote an SDP that cannot be used: {why}"),
+        );
+        self.recover(now, timing::SESSION_FAILED);
+    }
+
+    /// Sends what was gathered, now that the description is out.
+    pub(super) fn open_outbox(&mut self, slots: &[super::facts::Slot]) {
+        let Some(session) = &mut self.session else { return };
+        let ufrag = session
+            .world
+            .local
+            .as_ref()
+            .map(|local| local.ufrag.clone())
+            .unwrap_or_default();
+        session.outbox.open(World::wire_tag(slots), ufrag);
+        for signal in session.outbox.drain() {
+            self.out.push_back(NegotiatorOutput::Signal(signal));
+        }
+        if self.state == PeerState::Idle {
+            self.set_state(PeerState::Connecting);
+        }
+    }
+}

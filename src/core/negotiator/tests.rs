@@ -1,0 +1,8 @@
+//! Tests: a model of webrtcbin, two negotiators on a bad network, scripted peers.
+
+pub mod bin;
+mod golden;
+mod hostile;
+pub mod pair;
+mod peer;
+mod scenario;

@@ -1,0 +1,48 @@
+//! Every duration of the negotiation, with its reason.
+
+use std::time::Duration;
+
+/// Before the first offer, polite side: the peer offers at once if it has media, and an offer that meets none of
+/// ours is no collision.
+pub(super) const FIRST_OFFER_POLITE: Duration = Duration::from_millis(250);
+
+/// The same for the impolite side. Longer: the polite side of the vendor's browser SDK then has offered, and never
+/// needs the rollback that some stacks cannot do.
+pub(super) const FIRST_OFFER_IMPOLITE: Duration = Duration::from_millis(400);
+
+/// The peer has announced tracks, so its offer is on its way: worth waiting for.
+pub(super) const EXPECTED_OFFER_POLITE: Duration = Duration::from_secs(2);
+
+/// The same for the impolite side, for which a polite peer may itself be waiting (up to 2 s).
+pub(super) const EXPECTED_OFFER_IMPOLITE: Duration = Duration::from_secs(1);
+
+/// Before we ask a peer for the media it sent until we made the connection anew: one that has noticed offers it.
+pub(super) const ASK: Duration = Duration::from_secs(2);
+
+/// Collects the track changes of one turn into one offer.
+pub(super) const COALESCE: Duration = Duration::from_millis(30);
+
+/// An offer unanswered for so long was most likely lost: an impolite side gives way to the offer it has ignored.
+pub(super) const YIELD: Duration = Duration::from_secs(5);
+
+/// Longest wait for an answer; after it the offer is sent again, after another one the connection is made anew.
+/// Answers may wait for a slow server's acknowledgements, so no less.
+pub(super) const ANSWER: Duration = Duration::from_secs(15);
+
+/// From both descriptions in place to connected. A check of candidates that do not answer takes libnice 7 s.
+pub(super) const CONNECT: Duration = Duration::from_secs(20);
+
+/// Delays in seconds before the attempts of a recovery, those of the vendor's SDKs.
+pub(super) const LADDER: [u64; 9] = [0, 1, 2, 4, 8, 16, 30, 30, 30];
+
+/// After a failed operation: the cause may be local and permanent.
+pub(super) const SESSION_FAILED: Duration = Duration::from_millis(500);
+
+/// The peer has closed its transport: it leaves or offers anew, usually within this time.
+pub(super) const CLOSED_GRACE: Duration = Duration::from_secs(1);
+
+/// Between two replacements because of remote offers, once the burst is used up.
+pub(super) const REBUILD_EVERY: Duration = Duration::from_millis(500);
+
+/// How many replacements may follow each other at once.
+pub(super) const REBUILD_BURST: u32 = 3;
