@@ -1,0 +1,15 @@
+//! Layer 2a: drives a [`crate::core::io::Machine`] on sockets, timers, token sources and name resolution. Knows tokio
+//! and TLS, not GStreamer.
+
+mod connect;
+pub mod driver;
+mod resolve;
+pub mod runtime;
+mod socket;
+pub mod tls;
+pub mod token;
+
+pub use driver::{DriverOptions, Ended, Handle, spawn};
+pub use runtime::Runtime;
+pub use tls::TlsOptions;
+pub use token::{TokenReply, TokenSource};
