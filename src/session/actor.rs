@@ -1,0 +1,393 @@
+//! The thread of a session: one queue, one command at a time, every wait with a deadline.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+
+use super::fingerprint::Promised;
+use super::message::{Mailbox, Message, Origin};
+use super::registry::Ticket;
+use super::transport::Transport;
+use super::webrtcbin::Side;
+use super::{CAT, SessionContext};
+use crate::core::io::{Codec, ConnectionState, Routing, SessionCommand, SessionEvent, SessionOp};
+use crate::wire::SdpKind;
+
+/// How long webrtcbin may take to answer.
+const REPLY_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long after the first local description gathering may take. Before 1.27.50 webrtcbin may never say that it is
+/// complete.
+const GATHER_LIMIT: Duration = Duration::from_secs(10);
+
+/// `GST_FLOW_NOT_NEGOTIATED`
+const NOT_NEGOTIATED: i32 = -4;
+
+struct Pending {
+    token: u64,
+    op: SessionOp,
+    deadline: Instant,
+}
+
+enum Next {
+    Go,
+    Stop,
+}
+
+/// State of the session's thread.
+pub(super) struct Actor {
+    context: Arc<SessionContext>,
+    mailbox: Mailbox,
+    transport: Option<Transport>,
+    pending: Option<Pending>,
+    tokens: u64,
+    /// Commands behind the pending one.
+    backlog: VecDeque<SessionCommand>,
+    /// Candidates that came while a local description was being set: they belong behind `LocalSet`.
+    held: Vec<SessionEvent>,
+    gathered: bool,
+    gather_deadline: Option<Instant>,
+    routing: Routing,
+    promised: Promised,
+    /// The remote offer whose answer is not in place yet.
+    answering: Option<String>,
+    /// The peer's certificate is the promised one, and the connection is not known to be lost.
+    open: bool,
+}
+
+impl Actor {
+    /// Nothing exists yet.
+    pub fn new(context: Arc<SessionContext>, mailbox: Mailbox) -> Self {
+        Self {
+            context,
+            mailbox,
+            transport: None,
+            pending: None,
+            tokens: 0,
+            backlog: VecDeque::new(),
+            held: Vec::new(),
+            gathered: false,
+            gather_deadline: None,
+            routing: Routing::default(),
+            promised: Promised::default(),
+            answering: None,
+            open: false,
+        }
+    }
+
+    /// Until `Dispose`.
+    pub fn run(mut self, queue: &Receiver<Message>, ticket: &Ticket) {
+        loop {
+            let next = match self.deadline() {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => queue.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            match next {
+                Ok(message) => {
+                    if let Next::Stop = self.take(message) {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.check_deadlines();
+            while self.pending.is_none()
+                && let Some(command) = self.backlog.pop_front()
+            {
+                self.execute(command);
+            }
+        }
+        if let Some(transport) = self.transport.take() {
+            transport.dispose(ticket);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let reply = self.pending.as_ref().map(|pending| pending.deadline);
+        let receiving = self.receiving_deadline();
+        reply
+            .into_iter()
+            .chain(self.gather_deadline)
+            .chain(receiving)
+            .min()
+    }
+
+    fn receiving_deadline(&self) -> Option<Instant> {
+        self.transport.as_ref()?.receivers.deadline()
+    }
+
+    fn check_deadlines(&mut self) {
+        let now = Instant::now();
+        if let Some(pending) = self.pending.take_if(|pending| pending.deadline <= now) {
+            self.fail(pending.op, "webrtcbin has not answered in time".into());
+        }
+        if self.gather_deadline.is_some_and(|deadline| deadline <= now) {
+            self.gathering_complete();
+        }
+        if self.receiving_deadline().is_some_and(|deadline| deadline <= now) {
+            self.receive(|transport| transport.receivers.check());
+        }
+    }
+
+    fn post(&self, event: SessionEvent) {
+        (self.context.events)(event);
+    }
+
+    fn fail(&self, op: SessionOp, reason: String) {
+        gst::warning!(CAT, "peer {}: {op:?} has failed: {reason}", self.context.peer);
+        self.post(SessionEvent::Failed { op, reason });
+    }
+
+    fn take(&mut self, message: Message) -> Next {
+        match message {
+            Message::Command(SessionCommand::Dispose) => return Next::Stop,
+            Message::Command(command) => self.backlog.push_back(command),
+            Message::Timing(timing) => {
+                if let Some(transport) = &self.transport {
+                    transport.set_timing(&timing);
+                }
+            }
+            Message::Reply { token, reply } => self.reply(token, reply),
+            Message::Candidate { mline, candidate } => {
+                self.hold(SessionEvent::Candidate { mline, candidate })
+            }
+            Message::Gathered => self.gathering_complete(),
+            Message::Connection(state) => self.connection(state),
+            Message::Error { origin, text, flow } => self.error(origin, text, flow),
+            Message::Latency => {
+                if let Some(transport) = &self.transport {
+                    let _ = transport.pipeline.recalculate_latency();
+                }
+            }
+            Message::PadAdded { id, firewall, mline } => {
+                if let Some(transport) = &mut self.transport {
+                    transport.receivers.pad_added(id, firewall, mline);
+                }
+            }
+            Message::FirstPacket { id, packet } => {
+                self.receive(|transport| transport.receivers.first_packet(id, packet));
+            }
+            Message::PadEnded { id } => self.receive(|transport| transport.receivers.pad_ended(id)),
+        }
+        Next::Go
+    }
+
+    fn receive(&mut self, act: impl FnOnce(&mut Transport) -> Vec<(String, Codec)>) {
+        let arrived = self.transport.as_mut().map(act).unwrap_or_default();
+        if arrived.is_empty() {
+            return;
+        }
+        if let Some(transport) = &self.transport {
+            let _ = transport.pipeline.recalculate_latency();
+        }
+        for (mid, codec) in arrived {
+            self.post(SessionEvent::MediaArrived { mid, codec });
+        }
+    }
+
+    fn hold(&mut self, event: SessionEvent) {
+        match &self.pending {
+            Some(pending) if pending.op == SessionOp::SetLocal => self.held.push(event),
+            _ => self.post(event),
+        }
+    }
+
+    fn gathering_complete(&mut self) {
+        self.gather_deadline = None;
+        if !std::mem::replace(&mut self.gathered, true) {
+            self.hold(SessionEvent::GatheringComplete);
+        }
+    }
+
+    fn connection(&mut self, state: ConnectionState) {
+        match state {
+            ConnectionState::Connected => {
+                if !self.certificate_fits() {
+                    self.open = false;
+                    self.route();
+                    let reason = "the peer's certificate is not the one that was signalled".to_owned();
+                    return self.fail(SessionOp::Pipeline, reason);
+                }
+                self.open = true;
+            }
+            ConnectionState::Failed | ConnectionState::Closed => self.open = false,
+            ConnectionState::New | ConnectionState::Connecting | ConnectionState::Disconnected => (),
+        }
+        self.route();
+        self.post(SessionEvent::Connection(state));
+    }
+
+    fn certificate_fits(&self) -> bool {
+        let transport = self.transport.as_ref();
+        let certificate = transport.and_then(|transport| transport.webrtcbin.remote_certificate());
+        certificate.is_some_and(|pem| self.promised.allows(&pem))
+    }
+
+    /// Applies the routing to what exists now.
+    fn route(&mut self) {
+        let Some(transport) = &mut self.transport else {
+            return;
+        };
+        let sending: &[String] = if self.open { &self.routing.sending } else { &[] };
+        transport.senders.route(sending, &*self.context.feed);
+    }
+
+    fn hide_senders(&self) {
+        if let (Some(transport), Some(offer)) = (&self.transport, &self.answering) {
+            transport.senders.hide(&transport.webrtcbin, offer);
+        }
+    }
+
+    fn error(&mut self, origin: Origin, text: String, flow: Option<i32>) {
+        gst::warning!(CAT, "peer {}: {origin:?}: {text}", self.context.peer);
+        match origin {
+            Origin::Receiver(id) => self.receive(|transport| transport.receivers.fail(id)),
+            // What the feed gave was not what it promised: the track's fault. Everything else is webrtcbin's.
+            Origin::Sender(number) if flow.is_none_or(|flow| flow == NOT_NEGOTIATED) => {
+                if let Some(transport) = &mut self.transport {
+                    transport.senders.fail(number);
+                }
+            }
+            Origin::Sender(_) | Origin::Transport => self.fail(SessionOp::Pipeline, text),
+        }
+    }
+
+    fn execute(&mut self, command: SessionCommand) {
+        match command {
+            SessionCommand::Create(config) => {
+                let made = match self.transport {
+                    Some(_) => Err("there is a webrtcbin already".into()),
+                    None => Transport::start(&self.context, &config, &self.mailbox),
+                };
+                match made {
+                    Ok(transport) => self.transport = Some(transport),
+                    Err(reason) => self.fail(SessionOp::Create, reason),
+                }
+            }
+            SessionCommand::AddSender(spec) => {
+                let added = self.with(|transport, _| {
+                    transport
+                        .senders
+                        .add(&transport.pipeline, &transport.webrtcbin, spec)
+                });
+                match added {
+                    Ok(()) => {
+                        self.hide_senders();
+                        self.route();
+                    }
+                    Err(reason) => self.fail(SessionOp::AddSender, reason),
+                }
+            }
+            SessionCommand::HoldData => {
+                if let Some(transport) = &mut self.transport {
+                    transport.webrtcbin.hold_data();
+                }
+            }
+            SessionCommand::CreateOffer => self.create(SdpKind::Offer, SessionOp::CreateOffer),
+            SessionCommand::CreateAnswer => self.create(SdpKind::Answer, SessionOp::CreateAnswer),
+            SessionCommand::SetLocal(kind, sdp) => self.set(Side::Local, kind, &sdp),
+            SessionCommand::SetRemote(kind, sdp) => {
+                self.promised = Promised::from_sdp(&sdp);
+                if self.open && !self.certificate_fits() {
+                    let reason = "a new fingerprint on the old connection is refused".to_owned();
+                    return self.fail(SessionOp::SetRemote, reason);
+                }
+                self.answering = (kind == SdpKind::Offer).then(|| sdp.clone());
+                self.hide_senders();
+                self.set(Side::Remote, kind, &sdp);
+            }
+            SessionCommand::AddCandidate { mline, candidate } => {
+                if let Some(transport) = &self.transport {
+                    transport.webrtcbin.add_candidate(mline, &candidate);
+                }
+            }
+            SessionCommand::Route(routing) => {
+                self.routing = routing;
+                self.route();
+                let receiving = self.routing.receiving.clone();
+                self.receive(|transport| transport.receivers.route(receiving));
+            }
+            SessionCommand::Dispose => (),
+        }
+    }
+
+    fn with<T>(
+        &mut self,
+        act: impl FnOnce(&mut Transport, &Mailbox) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let transport = self.transport.as_mut().ok_or("there is no webrtcbin")?;
+        act(transport, &self.mailbox)
+    }
+
+    fn begin(&mut self, op: SessionOp) -> u64 {
+        self.tokens += 1;
+        self.pending = Some(Pending {
+            token: self.tokens,
+            op,
+            deadline: Instant::now() + REPLY_LIMIT,
+        });
+        self.tokens
+    }
+
+    fn create(&mut self, kind: SdpKind, op: SessionOp) {
+        let token = self.begin(op);
+        let started = self.with(|transport, mailbox| {
+            transport.webrtcbin.create(kind, mailbox, token);
+            Ok(())
+        });
+        self.started(op, started);
+    }
+
+    fn set(&mut self, side: Side, kind: SdpKind, sdp: &str) {
+        let op = match side {
+            Side::Local => SessionOp::SetLocal,
+            Side::Remote => SessionOp::SetRemote,
+        };
+        let token = self.begin(op);
+        let started =
+            self.with(|transport, mailbox| transport.webrtcbin.set(side, kind, sdp, mailbox, token));
+        self.started(op, started);
+    }
+
+    fn started(&mut self, op: SessionOp, started: Result<(), String>) {
+        if let Err(reason) = started {
+            self.pending = None;
+            self.fail(op, reason);
+        }
+    }
+
+    /// Replies to what was given up are stale and fall through.
+    fn reply(&mut self, token: u64, reply: Result<Option<String>, String>) {
+        let Some(pending) = self.pending.take_if(|pending| pending.token == token) else {
+            return;
+        };
+        let sdp = match reply {
+            Ok(sdp) => sdp.unwrap_or_default(),
+            Err(reason) => return self.fail(pending.op, reason),
+        };
+        match pending.op {
+            SessionOp::CreateOffer => self.post(SessionEvent::OfferCreated(sdp)),
+            SessionOp::CreateAnswer => self.post(SessionEvent::AnswerCreated(sdp)),
+            SessionOp::SetLocal => {
+                if !self.gathered && self.gather_deadline.is_none() {
+                    self.gather_deadline = Some(Instant::now() + GATHER_LIMIT);
+                }
+                // The answer is in place, or an offer, whose senders have their m-lines now: nothing to hide from.
+                self.answering = None;
+                if let Some(transport) = &self.transport {
+                    transport.senders.show(&transport.webrtcbin);
+                }
+                self.post(SessionEvent::LocalSet);
+                for event in std::mem::take(&mut self.held) {
+                    self.post(event);
+                }
+            }
+            SessionOp::SetRemote => self.post(SessionEvent::RemoteSet),
+            SessionOp::Create | SessionOp::AddSender | SessionOp::Pipeline => (),
+        }
+    }
+}
