@@ -1,0 +1,10 @@
+//! The elements in a room, in this process, on the development server: everything real but the distance.
+#![cfg(all(feature = "dev-server", feature = "plugin"))]
+
+mod calls;
+mod leaks;
+mod lifecycle;
+mod refusals;
+mod secrets;
+mod service;
+mod support;
