@@ -73,8 +73,7 @@ class PythonToSource(ElementsTest):
         await self.publish("z")
 
 
-# It answers our first offer and at once makes one of its own for its tracks; the second exchange meets the DTLS
-# handshake of the first, and the connection never comes up. See docs/architecture.md, "What is left".
+# The connection never comes up; why is not known. See docs/architecture.md, "What is left".
 known = unittest.skip("a polite Python member that publishes does not connect to a sink yet")
 
 
