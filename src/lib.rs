@@ -17,6 +17,8 @@ pub mod wire;
 
 #[cfg(feature = "signalling")]
 pub mod net;
+#[cfg(feature = "signalling")]
+pub mod signalling;
 
 #[cfg(feature = "plugin")]
 pub mod elements;

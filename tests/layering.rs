@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folder below `src`, and what its code must not name.
-const RULES: [(&str, &[&str]); 8] = [
+const RULES: [(&str, &[&str]); 9] = [
     (
         "wire",
         &[
@@ -50,7 +50,11 @@ const RULES: [(&str, &[&str]); 8] = [
             "elements",
         ],
     ),
-    ("net", &["gst", "glib", "session", "media", "elements"]),
+    (
+        "net",
+        &["gst", "glib", "signalling", "session", "media", "elements"],
+    ),
+    ("signalling", &["gst", "glib", "session", "media", "elements"]),
     (
         "session",
         &["tokio", "core::client", "core::room", "net", "elements"],
@@ -71,7 +75,7 @@ const RULES: [(&str, &[&str]); 8] = [
 ];
 
 /// Layers whose names are also ordinary words count only as module paths.
-const MODULES: [&str; 6] = ["core", "sdp", "net", "session", "media", "elements"];
+const MODULES: [&str; 7] = ["core", "sdp", "net", "signalling", "session", "media", "elements"];
 
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };

@@ -1,9 +1,12 @@
 //! Where tokens come from. Asked before every attempt to connect.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::oneshot;
@@ -15,11 +18,17 @@ use crate::wire::{Secret, scrub};
 /// A token, or why there is none.
 pub type TokenResult = Result<Secret<String>, String>;
 
+/// A token that is on its way.
+pub type TokenFuture = Pin<Box<dyn Future<Output = TokenResult> + Send>>;
+
 /// A source of tokens.
 #[derive(Clone)]
 pub enum TokenSource {
     /// Asks the application, on the I/O thread: the function must not block and may keep the reply for later.
     Callback(Arc<dyn Fn(TokenReply) + Send + Sync>),
+    /// Asks the application for a future and awaits it on the I/O thread: it must not block. It is dropped when its
+    /// result is not wanted any more.
+    Future(Arc<dyn Fn() -> TokenFuture + Send + Sync>),
     /// The output of a shell command, without the white space around it.
     Command(String),
     /// Always the same one.
@@ -31,6 +40,7 @@ impl fmt::Debug for TokenSource {
         // Commands carry secrets in their arguments often enough.
         f.write_str(match self {
             Self::Callback(_) => "Callback",
+            Self::Future(_) => "Future",
             Self::Command(_) => "Command(***)",
             Self::Static(_) => "Static(***)",
         })
@@ -59,6 +69,13 @@ impl TokenSource {
                 answer
                     .await
                     .unwrap_or_else(|_| Err("the application gave no answer".to_owned()))
+            }
+            Self::Future(ask) => {
+                // The application's code. Its panic is a failure like others, not the end of this thread.
+                AssertUnwindSafe(async { ask().await })
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|_| Err("the token provider has panicked".to_owned()))
             }
             Self::Command(command) => match timeout(TOKEN_COMMAND_MAX, run(command)).await {
                 Ok(result) => result,
@@ -96,10 +113,13 @@ async fn run(command: &str) -> TokenResult {
     let mut output = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         stdout
-            .take(TOKEN_OUTPUT_MAX)
+            .take(TOKEN_OUTPUT_MAX + 1)
             .read_to_end(&mut output)
             .await
             .map_err(failed)?;
+    }
+    if output.len() as u64 > TOKEN_OUTPUT_MAX {
+        return Err("the token command printed far more than a token".to_owned());
     }
     let status = child.wait().await.map_err(failed)?;
     if !status.success() {
@@ -134,6 +154,19 @@ mod tests {
         assert!(TokenSource::Callback(Arc::new(drop)).fetch().await.is_err());
     }
 
+    #[tokio::test]
+    async fn futures() {
+        let source = TokenSource::Future(Arc::new(|| Box::pin(async { token("f") })));
+        assert_eq!(source.fetch().await, token("f"));
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let source = TokenSource::Future(Arc::new(|| panic!("before the future")));
+        assert!(source.fetch().await.unwrap_err().contains("panicked"));
+        let source = TokenSource::Future(Arc::new(|| Box::pin(async { panic!("inside the future") })));
+        assert!(source.fetch().await.unwrap_err().contains("panicked"));
+        std::panic::set_hook(hook);
+    }
+
     #[cfg(unix)]
     #[tokio::test]
     async fn commands() {
@@ -141,7 +174,12 @@ mod tests {
         assert_eq!(fetch("echo ' eyJ ' ; echo").await, token("eyJ"));
         assert!(fetch("exit 3").await.unwrap_err().contains('3'));
         assert!(fetch("true").await.is_err());
-        assert!(fetch("yes | head -c 100000").await.is_err() || cfg!(not(target_os = "linux")));
+        assert!(
+            fetch("yes | head -c 65537")
+                .await
+                .unwrap_err()
+                .contains("far more")
+        );
         assert!(!format!("{:?}", TokenSource::Command("curl secret".into())).contains("secret"));
     }
 }

@@ -114,6 +114,12 @@ pub const PACE_SIGNALS_MAX: usize = 4096;
 /// Application frames that may wait for their turn; more are refused to the caller.
 pub const PACE_DATA_MAX: usize = 1024;
 
+/// Events that wait for an application that does not take them; then the oldest are dropped. *Interop.*
+pub const EVENTS_MAX: usize = 4096;
+
+/// Bytes of the frames behind them. Without it, events of the largest frames would fill gigabytes.
+pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Members of a room besides us. *Interop.*
 pub const PEERS_MAX: usize = 256;
 
