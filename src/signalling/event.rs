@@ -102,7 +102,7 @@ pub struct Member {
     pub metadata: Option<Metadata>,
 }
 
-/// Members of a channel have come or gone. We are among them ourselves.
+/// Members of a channel have come or gone. Whether we are listed ourselves is up to the service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Presence {
     /// Of which channel.

@@ -134,9 +134,9 @@ test("a sink alone in a room does not encode", options(), async (t) => {
     return (Number(fields[11]) + Number(fields[12])) / 100; // USER_HZ is 100 on every Linux
   };
   const alone = await used();
-  await sleep(20_000);
+  await sleep(60_000);
   const seconds = (await used()) - alone;
-  t.diagnostic(`${seconds.toFixed(2)} CPU seconds in 20 s`);
+  t.diagnostic(`${seconds.toFixed(2)} CPU seconds in a minute`);
   // The test picture itself takes a little; an encoder of this size takes several seconds.
-  assert.ok(seconds < 2, `${seconds} CPU seconds`);
+  assert.ok(seconds < 4, `${seconds} CPU seconds`);
 });
