@@ -43,7 +43,7 @@ struct Arguments {
     #[arg(required = true, value_parser = channel)]
     channels: Vec<String>,
     /// The name that others see
-    #[arg(long, env = "USER")]
+    #[arg(long, env = "USER", default_value = "guest")]
     name: String,
     #[command(flatten)]
     service: Service,
@@ -239,7 +239,10 @@ impl Chat {
                 ));
             }
             // A new connection can have a new id, and others know names by id.
-            Event::Resubscribed(channel) => self.publish(&channel, self.hello()),
+            Event::Resubscribed(channel) => {
+                self.say(format!("* you are in {channel} again"));
+                self.publish(&channel, self.hello());
+            }
             Event::GoingAway(_) => self.say("--- the service restarts ---"),
             Event::ServerError(error) => self.say(format!("! the service reports {}", error.code)),
             Event::TokenProviderError(error) => self.say(format!("! no token: {}", error.error)),

@@ -138,14 +138,21 @@ impl ClientMachine {
     /// Takes what the client has to say about a fact of this many bytes.
     fn collect(&mut self, weight: usize) {
         while let Some(event) = self.client.poll_event() {
-            let snapshot =
-                matches!(&event, ClientEvent::Presence { channel, .. } if self.snapshots.remove(channel));
+            let snapshot = self.is_snapshot(&event);
             // The answer comes after its event: listeners know by the time the caller goes on.
             let answer = self.answer(&event);
             let event = Event::from_client(event, snapshot);
             self.outputs
                 .extend(event.map(|event| Output::Event(event, weight)));
             self.outputs.extend(answer);
+        }
+    }
+
+    /// Somebody who leaves between the ack and the snapshot must not be taken for everybody.
+    fn is_snapshot(&mut self, event: &ClientEvent) -> bool {
+        match event {
+            ClientEvent::Presence { channel, left, .. } if left.is_empty() => self.snapshots.remove(channel),
+            _ => false,
         }
     }
 

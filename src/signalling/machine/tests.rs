@@ -276,6 +276,11 @@ fn the_list_after_a_subscription_is_a_snapshot_and_what_follows_is_not() {
     // Subscribing again brings a new one; a reconnect does too.
     let _reply = bench.subscribe("a");
     bench.ack(1);
+    bench.frame(
+        1,
+        json!({"type": "presence", "channel": "a", "joined": [], "left": ["zoe"]}),
+    );
+    assert!(!bench.presence.last().unwrap().snapshot);
     assert!(bench.members(1, "a", &["me", "ana"]));
     bench.net(NetInput::SocketClosed(SocketId(1), closed(1006)));
     bench.wait();
