@@ -235,11 +235,11 @@ fn ice_specs(defaults: &Settings) -> Vec<glib::ParamSpec> {
             .default_value(defaults.max_peers)
             .ready_only()
             .build(),
-        text("stun-server", "STUN server in place of the welcome's, stun://host:port")
+        text("stun-server", "STUN server to use instead of the ones that the service names, stun://host:port")
             .ready_only()
             .build(),
         gst::ParamSpecArray::builder("turn-servers")
-            .blurb("TURN servers in place of the welcome's, <\"turn://user:password@host:port?transport=udp\">; write only")
+            .blurb("TURN servers to use instead of the ones that the service names, <\"turn://user:password@host:port?transport=udp\">; write only")
             .element_spec(&glib::ParamSpecString::builder("turn-server").build())
             .flags(glib::ParamFlags::WRITABLE | gst::PARAM_FLAG_MUTABLE_READY)
             .build(),
