@@ -120,7 +120,7 @@ pub fn spawn<M: Machine>(
         machine,
         on_output,
         connect: Arc::new(ConnectOptions {
-            tls,
+            tls: Arc::new(tls),
             origin: options.origin,
         }),
         token: options.token,

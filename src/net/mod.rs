@@ -2,10 +2,12 @@
 //! and TLS, not GStreamer.
 
 mod connect;
+mod dial;
 pub mod driver;
 mod resolve;
 pub mod runtime;
 mod socket;
+mod stream;
 pub mod tls;
 pub mod token;
 

@@ -1,13 +1,16 @@
-//! TLS with an explicit provider and explicit roots. The process-wide default provider belongs to the host
-//! application and is never touched.
+//! TLS for the signalling connection, of one of two kinds: rustls (the default), or with the feature `tls-native`
+//! the operating system's. Both trust the system's authorities and those of the `ca-file`, and check the host name.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use url::Host;
+
+use super::stream::{BoxStream, Stream};
+
+#[cfg_attr(feature = "tls-native", path = "tls/native.rs")]
+#[cfg_attr(not(feature = "tls-native"), path = "tls/rustls.rs")]
+mod backend;
 
 /// Whom to trust.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,7 +19,7 @@ pub struct TlsOptions {
     pub ca_file: Option<PathBuf>,
 }
 
-/// Why there is no TLS configuration.
+/// Why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
     #[error("the ca-file {path} cannot be used: {reason}; it must be a PEM file with certificates")]
@@ -25,17 +28,42 @@ pub(super) enum TlsError {
         "this system has no certificate authorities to trust; install the ca-certificates package, or name a PEM file \
          with ca-file"
     )]
+    #[cfg_attr(feature = "tls-native", expect(dead_code, reason = "the system does not say"))]
     NoRoots,
     #[error("TLS cannot be set up: {0}")]
-    Setup(#[from] rustls::Error),
+    Setup(String),
+    /// The other side's certificate is not good enough.
+    #[error("{0}")]
+    Certificate(String),
+    /// What the other side sent is not TLS.
+    #[error(
+        "there is no TLS at {0}; check the endpoint and its port (a server on this machine without TLS is reached with \
+         ws://)"
+    )]
+    NotTls(String),
+    #[error(
+        "TLS with {peer} failed: {error}; check that the port of the endpoint is one for TLS, and whether a proxy or \
+         firewall is in the way"
+    )]
+    Handshake { peer: String, error: String },
 }
 
-/// Makes the configuration when it is first needed: reading the system's authorities takes time, and a local server
-/// needs none.
-#[derive(Debug, Default)]
+impl TlsError {
+    /// Whether it is about trust, which trying again does not mend.
+    pub(super) fn is_certificate(&self) -> bool {
+        match self {
+            Self::CaFile { .. } | Self::NoRoots | Self::Certificate(_) => true,
+            Self::Setup(_) | Self::NotTls(_) | Self::Handshake { .. } => false,
+        }
+    }
+}
+
+/// A client's side of TLS. Made when it is first needed: reading the system's authorities takes time, and a local
+/// server needs none.
+#[derive(Default)]
 pub(super) struct Tls {
     options: TlsOptions,
-    loaded: Mutex<Option<Arc<ClientConfig>>>,
+    loaded: Mutex<Option<backend::Connector>>,
 }
 
 impl Tls {
@@ -46,56 +74,63 @@ impl Tls {
         }
     }
 
+    /// Does the handshake on a stream to this host.
+    pub(super) async fn connect<S: Stream + 'static>(
+        self: &Arc<Self>,
+        host: &Host<&str>,
+        stream: S,
+    ) -> Result<BoxStream, TlsError> {
+        let loader = self.clone();
+        let connector = tokio::task::spawn_blocking(move || loader.connector())
+            .await
+            .map_err(|_| TlsError::Setup("loading the certificate authorities was cancelled".to_owned()))??;
+        backend::connect(&connector, host, stream).await
+    }
+
     /// Reads files: to be called where blocking is allowed. A failure is not remembered, so that what it asks for
     /// can be done.
-    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+    fn connector(&self) -> Result<backend::Connector, TlsError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = &*loaded {
-            return Ok(config.clone());
+        if let Some(connector) = &*loaded {
+            return Ok(connector.clone());
         }
-        let config = Arc::new(load(&self.options)?);
-        *loaded = Some(config.clone());
-        Ok(config)
+        let connector = backend::load(&self.options)?;
+        *loaded = Some(connector.clone());
+        Ok(connector)
     }
 }
 
-fn load(options: &TlsOptions) -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore::empty();
-    // Certificates that cannot be parsed are common in system stores and do no harm.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = &options.ca_file {
-        let error = |reason: String| TlsError::CaFile {
-            path: path.display().to_string(),
-            reason,
+impl TlsOptions {
+    /// The content of the `ca-file`, and what to say if it is not what it should be.
+    fn read_ca_file(&self) -> Result<Option<CaFile>, TlsError> {
+        let Some(path) = &self.ca_file else {
+            return Ok(None);
         };
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|e| error(e.to_string()))?;
-        let mut found = false;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|e| error(e.to_string()))?;
-            roots.add(certificate).map_err(|e| error(e.to_string()))?;
-            found = true;
-        }
-        if !found {
-            return Err(error("it contains no certificate".to_owned()));
+        let path_text = path.display().to_string();
+        match std::fs::read(path) {
+            Ok(pem) => Ok(Some(CaFile { path: path_text, pem })),
+            Err(error) => Err(TlsError::CaFile {
+                path: path_text,
+                reason: error.to_string(),
+            }),
         }
     }
-    if roots.is_empty() {
-        return Err(TlsError::NoRoots);
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
-/// Whether a failed handshake means that the server's certificate was refused.
-pub(super) fn is_certificate_error(error: &io::Error) -> bool {
-    let inner = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(
-        inner,
-        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
-    )
+struct CaFile {
+    path: String,
+    pem: Vec<u8>,
+}
+
+impl CaFile {
+    fn error(&self, reason: impl ToString) -> TlsError {
+        TlsError::CaFile {
+            path: self.path.clone(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn empty(&self) -> TlsError {
+        self.error("it contains no certificate")
+    }
 }

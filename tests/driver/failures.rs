@@ -1,6 +1,4 @@
-use std::path::PathBuf;
-
-use super::server::{Server, accept, answer_http, certificate, close_code, tls, upgrade, welcome};
+use super::server::{Server, accept, answer_http, close_code, upgrade, welcome};
 use super::*;
 
 #[test]
@@ -100,92 +98,5 @@ fn a_server_that_comes_up_later_is_found() {
     );
     assert!(!member.connected());
     member.close();
-    server.finish();
-}
-
-/// A CA file that goes with its test.
-struct CaFile(PathBuf);
-
-impl CaFile {
-    fn new(name: &str, pem: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("driver-test-{}-{name}.pem", std::process::id()));
-        std::fs::write(&path, pem).unwrap();
-        Self(path)
-    }
-
-    fn options(&self) -> DriverOptions {
-        DriverOptions {
-            ca_file: Some(self.0.clone()),
-            ..DriverOptions::default()
-        }
-    }
-}
-
-impl Drop for CaFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-#[test]
-fn a_certificate_the_ca_file_names_is_accepted() {
-    let (pem, tls_config) = certificate("localhost");
-    let server = Server::start(move |listener| {
-        let mut socket = upgrade(tls(accept(&listener), tls_config).unwrap());
-        welcome(&mut socket);
-        assert_eq!(close_code(&mut socket), 1000);
-    });
-    let ca = CaFile::new("good", &pem);
-    let member = Member::connect(config(&format!("wss://localhost:{}", server.port)), ca.options());
-    member.connected();
-    member.close();
-    server.finish();
-}
-
-fn refused_certificate(name: &'static str, trusted: bool) -> ConnectFailure {
-    let (pem, tls_config) = certificate(name);
-    let server = Server::start(move |listener| {
-        assert!(tls(accept(&listener), tls_config).is_err());
-    });
-    let other = if trusted { pem } else { certificate("localhost").0 };
-    let ca = CaFile::new(&format!("{name}-{trusted}"), &other);
-    let config = ClientConfig {
-        retry_first_connect: true,
-        ..config(&format!("wss://localhost:{}", server.port))
-    };
-    let member = Member::connect(config, ca.options());
-    let failure = member.failure();
-    // Waiting would not help, so it is not done.
-    assert!(member.handle.wait_closed(PATIENCE));
-    server.finish();
-    failure
-}
-
-#[test]
-fn a_wrong_certificate_is_final_and_says_what_to_do() {
-    for failure in [
-        refused_certificate("localhost", false),
-        refused_certificate("other.example", true),
-    ] {
-        assert_eq!(failure.fatal_name(), Some("certificate_refused"), "{failure:?}");
-        assert!(failure.to_string().contains("ca-file"));
-    }
-}
-
-#[test]
-fn a_ca_file_that_cannot_be_used_is_named() {
-    let server = Server::start(|listener| (0..2).for_each(|_| drop(accept(&listener))));
-    for (name, content) in [
-        ("empty", ""),
-        (
-            "garbage",
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        ),
-    ] {
-        let ca = CaFile::new(name, content);
-        let member = Member::connect(config(&format!("wss://localhost:{}", server.port)), ca.options());
-        let text = member.failure().to_string();
-        assert!(text.contains("cannot be used"), "{text}");
-    }
     server.finish();
 }

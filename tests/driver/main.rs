@@ -3,6 +3,7 @@
 
 mod failures;
 mod server;
+mod tls;
 mod traffic;
 
 use std::sync::mpsc::{Receiver, channel};

@@ -5,6 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
@@ -47,7 +50,7 @@ pub fn upgrade<S: Read + Write>(stream: S) -> WebSocket<S> {
 }
 
 /// Reads an HTTP request and answers it with these bytes.
-pub fn answer_http(mut stream: TcpStream, answer: &str) -> String {
+pub fn answer_http(mut stream: impl Read + Write, answer: &str) -> String {
     let mut request = Vec::new();
     let mut byte = [0];
     while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
@@ -88,19 +91,40 @@ pub fn close_code<S: Read + Write>(socket: &mut WebSocket<S>) -> u16 {
     }
 }
 
-/// A certificate for a name, and the TLS configuration of a server that has it.
-pub fn certificate(name: &str) -> (String, Arc<rustls::ServerConfig>) {
+/// A certificate for a name that is its own authority, and the TLS configuration of a server that has it.
+pub fn certificate(name: &str) -> (String, Arc<ServerConfig>) {
     let signed = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
+    let der = signed.cert.der();
+    (pem(der), server_config(der.clone(), &signed.signing_key))
+}
+
+/// An authority, and the TLS configuration of a server that has a certificate of it for this name.
+pub fn authority(name: &str) -> (String, Arc<ServerConfig>) {
+    let key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    // Two of the same name could not be told apart.
+    let common_name = format!("driver test authority for {name}");
+    authority.distinguished_name.push(DnType::CommonName, common_name);
+    let pem = pem(authority.self_signed(&key).unwrap().der());
+    let issuer = Issuer::new(authority, key);
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new([name.to_owned()]).unwrap();
+    let certificate = certificate.signed_by(&key, &issuer).unwrap();
+    (pem, server_config(certificate.der().clone(), &key))
+}
+
+fn server_config(certificate: CertificateDer<'static>, key: &KeyPair) -> Arc<ServerConfig> {
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![signed.cert.der().clone()], key)
+        .with_single_cert(vec![certificate], key)
         .unwrap();
-    let der = signed.cert.der();
-    (pem(der), Arc::new(config))
+    Arc::new(config)
 }
 
 fn pem(der: &[u8]) -> String {
@@ -126,11 +150,11 @@ fn pem(der: &[u8]) -> String {
 }
 
 /// The server's side of TLS, or the reason why the client would not have it.
-pub fn tls(
-    stream: TcpStream,
-    config: Arc<rustls::ServerConfig>,
-) -> Result<rustls::StreamOwned<rustls::ServerConnection, TcpStream>, std::io::Error> {
-    let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), stream);
+pub fn tls<S: Read + Write>(
+    stream: S,
+    config: Arc<ServerConfig>,
+) -> Result<StreamOwned<ServerConnection, S>, std::io::Error> {
+    let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
     }
