@@ -105,6 +105,7 @@ pub fn assemble(
         origin: settings.origin.clone(),
         ca_file: settings.ca_file.clone().map(PathBuf::from),
         token: source,
+        ..DriverOptions::default()
     };
     Ok((room, driver))
 }

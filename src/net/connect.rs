@@ -1,4 +1,4 @@
-//! From a URL to an open WebSocket: TCP, TLS, upgrade. Every error says what failed and what to do, and
+//! From a URL to an open WebSocket: proxy, TCP, TLS, upgrade. Every error says what failed and what to do, and
 //! none contains the URL, which carries the credential.
 
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::{Host, Url};
 
 use super::dial::{DialError, dial};
+use super::proxy::{ProxyError, ProxyRules};
 use super::stream::BoxStream;
-use super::tls::Tls;
+use super::tls::{Tls, TlsError};
 use crate::core::io::SocketEnd;
 use crate::wire::limits::INBOUND_TEXT_MAX;
 use crate::wire::{Secret, scrub};
@@ -32,6 +33,7 @@ pub(super) type WebSocket = WebSocketStream<BoxStream>;
 #[derive(Default)]
 pub(super) struct ConnectOptions {
     pub(super) tls: Arc<Tls>,
+    pub(super) proxy: ProxyRules,
     /// Sent as `Origin`; API keys can be restricted to origins.
     pub(super) origin: Option<String>,
 }
@@ -89,13 +91,20 @@ fn request(url: &str, options: &ConnectOptions) -> Result<Request, SocketEnd> {
     Ok(request)
 }
 
+/// TLS to the server, through a proxy if there is to be one.
 async fn secure(host: &Host<&str>, port: u16, options: &ConnectOptions) -> Result<BoxStream, SocketEnd> {
-    let stream = direct(host, port).await?;
-    let secured = options.tls.connect(host, stream).await;
-    secured.map_err(|e| SocketEnd::Unreachable {
-        detail: scrub(&e.to_string()),
-        certificate: e.is_certificate(),
-    })
+    let stream = match options.proxy.proxy_for(host, port).map_err(proxy_failed)? {
+        Some(proxy) => proxy
+            .tunnel(host, port, &options.tls)
+            .await
+            .map_err(proxy_failed)?,
+        None => direct(host, port).await?,
+    };
+    options
+        .tls
+        .connect(host, stream)
+        .await
+        .map_err(|e| tls_failed(&e, e.to_string()))
 }
 
 async fn direct(host: &Host<&str>, port: u16) -> Result<BoxStream, SocketEnd> {
@@ -107,6 +116,21 @@ async fn direct(host: &Host<&str>, port: u16) -> Result<BoxStream, SocketEnd> {
         Err(e @ DialError::Connect { .. }) => {
             Err(unreachable(format!("{e}; check the network and any firewall")))
         }
+    }
+}
+
+fn proxy_failed(error: ProxyError) -> SocketEnd {
+    let detail = error.to_string();
+    match error {
+        ProxyError::Tls { error, .. } => tls_failed(&error, detail),
+        _ => unreachable(detail),
+    }
+}
+
+fn tls_failed(error: &TlsError, detail: String) -> SocketEnd {
+    SocketEnd::Unreachable {
+        detail: scrub(&detail),
+        certificate: error.is_certificate(),
     }
 }
 

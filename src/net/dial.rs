@@ -37,6 +37,15 @@ pub(super) async fn dial(host: &Host<&str>, port: u16) -> Result<TcpStream, Dial
     Ok(tcp)
 }
 
+/// The same without its own text.
+pub(super) fn borrowed(host: &Host<String>) -> Host<&str> {
+    match host {
+        Host::Domain(name) => Host::Domain(name),
+        Host::Ipv4(ip) => Host::Ipv4(*ip),
+        Host::Ipv6(ip) => Host::Ipv6(*ip),
+    }
+}
+
 async fn addresses(host: &Host<&str>, port: u16) -> Result<Vec<SocketAddr>, DialError> {
     let name = match host {
         Host::Ipv4(ip) => return Ok(vec![SocketAddr::new(IpAddr::V4(*ip), port)]),

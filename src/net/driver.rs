@@ -10,6 +10,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::connect::ConnectOptions;
+use super::proxy::{ProxyPolicy, ProxyRules};
 use super::resolve::Resolver;
 use super::runtime::Runtime;
 use super::socket::Socket;
@@ -23,6 +24,8 @@ use crate::wire::limits::{CLOSE_FLUSH, FACT_QUEUE};
 pub struct DriverOptions {
     /// PEM file with certificate authorities to trust besides those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Whether the server is reached through an HTTP proxy.
+    pub proxy: ProxyPolicy,
     /// Sent as `Origin` with the upgrade, for API keys that are restricted to origins.
     pub origin: Option<String>,
     /// Where tokens come from, if the machine asks for any.
@@ -121,6 +124,7 @@ pub fn spawn<M: Machine>(
         on_output,
         connect: Arc::new(ConnectOptions {
             tls: Arc::new(tls),
+            proxy: ProxyRules::new(&options.proxy),
             origin: options.origin,
         }),
         token: options.token,

@@ -4,6 +4,7 @@
 mod connect;
 mod dial;
 pub mod driver;
+pub mod proxy;
 mod resolve;
 pub mod runtime;
 mod socket;
@@ -12,6 +13,7 @@ pub mod tls;
 pub mod token;
 
 pub use driver::{DriverOptions, Ended, Handle, spawn};
+pub use proxy::ProxyPolicy;
 pub use runtime::Runtime;
 pub use tls::TlsOptions;
 pub use token::{TokenReply, TokenSource};

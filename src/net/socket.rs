@@ -105,7 +105,8 @@ async fn run(
         Ok(Ok(socket)) => socket,
         Ok(Err(end)) => return report(&facts, NetInput::SocketClosed(id, end)).await,
         Err(_) => {
-            let detail = "the server did not answer in time; check the network and any firewall".to_owned();
+            let detail =
+                "the server did not answer in time; check the network and any proxy or firewall".to_owned();
             let end = SocketEnd::Unreachable {
                 detail,
                 certificate: false,

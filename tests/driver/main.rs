@@ -2,6 +2,7 @@
 #![cfg(feature = "signalling")]
 
 mod failures;
+mod proxy;
 mod server;
 mod tls;
 mod traffic;
@@ -19,6 +20,21 @@ use gstmeteredwebrtc::wire::{Endpoint, Secret};
 
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs an ignored test in a process of its own, with these variables in its environment.
+fn run_alone(test: &str, variables: &[(&str, &str)]) {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", test])
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    let complained = String::from_utf8_lossy(&child.stderr);
+    assert!(
+        child.status.success() && said.contains("1 passed"),
+        "{said}\n{complained}"
+    );
+}
 
 type Command = Box<dyn FnOnce(&mut Client, Instant) + Send>;
 
