@@ -1,5 +1,11 @@
 //! The tokio runtime of this library: one per process, made when needed, gone with its last user. It is ours alone,
 //! so the host application needs none and ours cannot disturb its own.
+//!
+//! Nothing is left running. A driver ends when its machine is finished or its last handle is dropped: it closes its
+//! sockets within twice [`CLOSE_FLUSH`](crate::wire::limits::CLOSE_FLUSH), drops questions under way, kills a token
+//! command, and gives its share back. With the last share go all tasks and all threads of the runtime, which are named
+//! `metered-io`. Nobody waits for that: a thread in a call that cannot be interrupted, such as the system's name
+//! lookup, goes when the call returns.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -1,6 +1,7 @@
 //! The network driver with a real client machine against small servers on the loopback interface.
 #![cfg(feature = "signalling")]
 
+mod ending;
 mod failures;
 mod proxy;
 mod server;
