@@ -55,9 +55,7 @@ impl Negotiator {
             return self.senders.iter().any(|sender| sender.wants_line());
         };
         self.senders.iter().any(|sender| {
-            let line = session.world.own(sender.track.key);
-            let line = line.filter(|line| line.mid == sender.mid);
-            let Some(line) = line else {
+            let Some(line) = session.world.own(sender.track.key, &sender.mid) else {
                 return sender.wants_line();
             };
             let index = session.world.lines.iter().position(|other| other.mid == line.mid);

@@ -97,9 +97,11 @@ impl World {
         }
     }
 
-    /// The internal line of an own track.
-    pub fn own(&self, track: TrackKey) -> Option<&Line> {
-        self.lines.iter().find(|line| line.track() == Some(track))
+    /// The internal line of an own track. The mid says which, for one that had a line before.
+    pub fn own(&self, track: TrackKey, mid: &str) -> Option<&Line> {
+        self.lines
+            .iter()
+            .find(|line| line.track() == Some(track) && line.mid == mid)
     }
 
     /// webrtcbin knows of a data section.

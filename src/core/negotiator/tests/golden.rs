@@ -305,6 +305,28 @@ fn codecs_are_tried_one_after_the_other() {
 }
 
 #[test]
+fn a_refused_codec_is_replaced_beside_a_line_that_stays() {
+    let mut lone = Lone::polite();
+    for (key, kind) in [(1, MediaKind::Audio), (2, MediaKind::Video)] {
+        lone.handle(NegotiatorInput::AddTrack(track(key, kind)));
+    }
+    lone.pass(Duration::from_secs(1));
+    let mut answer = Sdp::parse(&accept(&lone, "Brt8")).unwrap();
+    answer.media[1].port = 0;
+    let first = answer.bundle()[0].to_owned();
+    answer.set_bundle(&[first]);
+    lone.answer(&answer.write());
+    lone.event(SessionEvent::Connection(ConnectionState::Connected));
+    lone.pass(Duration::from_secs(1));
+    let map = lone.last().1.media[2].attribute("rtpmap").unwrap().to_owned();
+    assert!(map.ends_with("H264/90000"), "{map}");
+    lone.answer(&accept(&lone, "Brt8"));
+    lone.pass(Duration::from_secs(60));
+    assert_eq!((lone.sent.len(), lone.generations), (2, 1), "no loop");
+    assert_eq!(lone.bin.as_ref().unwrap().routing.sending.len(), 2);
+}
+
+#[test]
 fn unanswered_offers_are_repeated_then_replaced() {
     let mut lone = Lone::polite();
     lone.handle(NegotiatorInput::AddTrack(track(1, MediaKind::Audio)));
