@@ -295,6 +295,7 @@ impl Negotiator {
         self.flush_remote_candidates();
         self.route();
         self.report_refused();
+        self.follow_moved();
         if let Some(inbound) = self.pending.take() {
             self.take_offer(now, inbound);
         } else {

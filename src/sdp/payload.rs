@@ -130,14 +130,16 @@ pub fn internal_fmtp(codec: Codec) -> Option<&'static str> {
     (codec == Codec::H264).then_some("packetization-mode=1")
 }
 
-/// The payload type we give a codec unless the peer uses it for something else. The numbers are Firefox's, which lie
-/// outside the range in which Chromium (96 upwards) and aiortc (96 upwards) start to count.
+/// The payload type we give a codec unless the peer uses it for something else. Opus, VP8 and H264 (constrained
+/// baseline) have aiortc's numbers, because aiortc returns to them: whatever our offer called a codec, its own next
+/// offer calls it so, and which of the two its decoder then knows depends on when the connection came up. Browsers
+/// keep the numbers of the first offer. aiortc has neither VP9 nor AV1; theirs lie above where others begin to count.
 pub fn default_pt(codec: Codec) -> u8 {
     match codec {
-        Codec::Opus => 109,
-        Codec::Vp8 => 120,
+        Codec::Opus => 96,
+        Codec::Vp8 => 97,
         Codec::Vp9 => 121,
-        Codec::H264 => 126,
+        Codec::H264 => 101,
         Codec::Av1 => 119,
         Codec::Pcmu => 0,
         Codec::Pcma => 8,

@@ -6,7 +6,7 @@ Run with the environment that setup.sh makes: .venv/bin/python elements_py.py
 import logging
 import unittest
 
-from metered_realtime import NegotiationError
+from metered_realtime import NegotiationError, StreamAdded
 
 from elements_lab import SIZE, Lab, eventually
 
@@ -73,10 +73,6 @@ class PythonToSource(ElementsTest):
         await self.publish("z")
 
 
-# The connection never comes up; why is not known. See docs/architecture.md, "What is left".
-known = unittest.skip("a polite Python member that publishes does not connect to a sink yet")
-
-
 class BothWays(ElementsTest):
     async def everybody(self, python_id, python_first):
         lab = await Lab.open(self)
@@ -91,15 +87,24 @@ class BothWays(ElementsTest):
         await lab.python_sees(member, "m-sink", sink, source, rate=15)
         await lab.source_sees(source, python_id, member, hertz=600)
         await lab.source_sees(source, "m-sink", sink, hertz=440)
+        # One connection from the beginning to the end.
+        streams = [event for event in member.news["m-sink"] if isinstance(event, StreamAdded)]
+        self.assertEqual(len(streams), 1, streams)
         self.assertHarmless(member)
 
-    @known
     async def test_a_polite_member_comes_first(self):
         await self.everybody("a", True)
 
-    @known
     async def test_a_polite_member_comes_last(self):
         await self.everybody("a", False)
+
+    async def test_h264_to_a_polite_member(self):
+        lab = await Lab.open(self)
+        member = await lab.python("a", 600)
+        sink = await lab.sink(properties='video-caps="video/x-h264"')
+        await lab.python_sees(member, "m-sink", sink, rate=15)
+        self.assertEqual(len([event for event in member.news["m-sink"] if isinstance(event, StreamAdded)]), 1)
+        self.assertHarmless(member)
 
     async def test_an_impolite_member_comes_first(self):
         await self.everybody("z", True)
@@ -122,14 +127,12 @@ class ComingAndGoing(ElementsTest):
             await eventually("the pads to go", lambda: not source.pads(python_id), source)
         await lab.source_sees(source, "m-sink", sink, hertz=440)
 
-    @known
     async def test_a_polite_member(self):
         await self.leave_and_return("a")
 
     async def test_an_impolite_member(self):
         await self.leave_and_return("z")
 
-    @known
     async def test_a_lost_socket(self):
         lab = await Lab.open(self)
         sink = await lab.sink()

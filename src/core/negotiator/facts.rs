@@ -37,6 +37,8 @@ pub(super) struct Line {
     pub fresh: bool,
     /// The peer cannot take the codec.
     pub refused: bool,
+    /// An own line whose codec the peer now calls by this payload type: its track goes on on another line.
+    pub moved: Option<u8>,
     /// The peer's sources.
     pub ssrcs: Vec<u32>,
     pub msid: Option<Msid>,
@@ -88,6 +90,7 @@ impl Line {
             kind: LineKind::Own(spec),
             fresh: true,
             refused: false,
+            moved: None,
             ssrcs: Vec::new(),
             msid: None,
         }
@@ -114,6 +117,7 @@ impl Line {
             rtpmap: payload::rtpmap(codec).to_owned(),
             fresh: false,
             refused: false,
+            moved: None,
             ssrcs: Vec::new(),
             msid: None,
         }
@@ -131,6 +135,7 @@ impl Line {
             rtpmap: String::new(),
             fresh: false,
             refused: false,
+            moved: None,
             ssrcs: Vec::new(),
             msid: None,
         }
@@ -154,14 +159,21 @@ impl Line {
         self.alias.as_deref().unwrap_or(&self.mid)
     }
 
+    /// Whether a track of ours may flow here.
+    pub fn may_send(&self) -> bool {
+        !self.refused && self.moved.is_none()
+    }
+
     /// Whether a live section of a later offer can still be this line.
     pub fn fits(&self, section: &RemoteSection) -> bool {
         match (&self.kind, section.kind) {
             (LineKind::Data, SectionKind::Data) => true,
             (LineKind::Own(_) | LineKind::Peer, SectionKind::Media(kind)) => {
                 let other = || choose_any(section, kind).is_some();
-                // A codec may go (then nothing flows), but it cannot move to another payload type.
-                kind == self.media() && (self.format(section).is_some() || !other())
+                // A codec may go (then nothing flows). It cannot move to another payload type, but its track can
+                // move to another line.
+                let stays = self.format(section).is_some() || self.moves(section).is_some();
+                kind == self.media() && (stays || !other())
             }
             _ => false,
         }
@@ -172,6 +184,14 @@ impl Line {
             .formats
             .iter()
             .find(|format| format.pt == self.pt && format.codec == Some(self.codec))
+    }
+
+    /// The payload type to which a later offer moves the codec of an own line.
+    pub fn moves(&self, section: &RemoteSection) -> Option<u8> {
+        if self.track().is_none() || self.format(section).is_some() {
+            return None;
+        }
+        payload::choose(&section.formats, &[self.codec]).map(|format| format.pt)
     }
 
     /// The slot that answers a section of a remote offer.
@@ -192,9 +212,10 @@ impl Line {
                 ..Slot::open(section)
             };
         }
+        self.moved = self.moved.or(self.moves(section));
         let format = self.format(section);
         let take = policy(self.media()).contains(&self.codec);
-        let sends = self.track().is_some_and(alive) && !self.refused;
+        let sends = self.track().is_some_and(alive) && self.may_send();
         let offered = section.direction;
         let local = match format {
             Some(_) => Direction::new(sends && offered.recv, take && offered.send),

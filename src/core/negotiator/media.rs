@@ -310,6 +310,20 @@ impl Negotiator {
         }
     }
 
+    /// Tracks whose codec the peer has given another number go on on new lines, with that number.
+    pub(super) fn follow_moved(&mut self) {
+        let Some(session) = &self.session else { return };
+        for sender in &mut self.senders {
+            let line = session.world.own(sender.track.key, &sender.mid);
+            if let Some((codec, pt)) = line.and_then(|line| Some((line.codec, line.moved?))) {
+                // No line has this number for another codec; a pin may, from an earlier connection.
+                self.own_pts.retain(|_, taken| *taken != pt);
+                self.own_pts.insert(codec, pt);
+                sender.mid = self.peer_formats.next_mid();
+            }
+        }
+    }
+
     /// Says what flows now.
     pub(super) fn route(&mut self) {
         let Some(session) = &self.session else { return };

@@ -61,10 +61,10 @@ impl Negotiator {
             let index = session.world.lines.iter().position(|other| other.mid == line.mid);
             let slot = index.and_then(|index| session.world.slot_of(index));
             match slot {
-                None => sender.alive && !line.refused,
+                None => sender.alive && line.may_send(),
                 Some(slot) if slot.rejected => false,
                 // What we say about sending, not whether the peer wants it: no loop on a line it does not want.
-                Some(slot) => slot.says_send(sender.alive) != Some(sender.alive && !line.refused),
+                Some(slot) => slot.says_send(sender.alive) != Some(sender.alive && line.may_send()),
             }
         })
     }

@@ -5,4 +5,5 @@ mod golden;
 mod hostile;
 pub mod pair;
 mod peer;
+mod renumbering;
 mod scenario;

@@ -23,6 +23,10 @@ use crate::sdp::model::Sdp;
 use crate::sdp::transport::{Setup, Transport};
 use crate::sdp::{payload, section};
 
+/// m-lines of ours that the peer may make useless by new payload types before the connection is made anew: more than
+/// any program needs, few enough for a description.
+const MAX_MOVED: usize = 16;
+
 /// What is sent and what is applied for one description of ours.
 #[derive(Debug, Clone)]
 pub(super) struct Draft {
@@ -137,7 +141,7 @@ impl World {
             {
                 slot.local = match &line.kind {
                     LineKind::Own(spec) => Direction::new(
-                        own(spec.track).is_some_and(|track| track.alive) && !line.refused,
+                        own(spec.track).is_some_and(|track| track.alive) && line.may_send(),
                         old.remote.send && take(line.codec),
                     ),
                     LineKind::Peer => Direction::new(false, old.usable && take(line.codec)),
@@ -154,7 +158,7 @@ impl World {
                 slots.push(Slot::data(line, index));
             }
             let LineKind::Own(spec) = &line.kind else { continue };
-            let wanted = own(spec.track).is_some_and(|track| track.alive) && !line.refused;
+            let wanted = own(spec.track).is_some_and(|track| track.alive) && line.may_send();
             if wanted {
                 slots.push(Slot::own(line, index));
             }
@@ -184,9 +188,20 @@ impl World {
             match line {
                 None => true,
                 Some(_) if section.rejected => true,
-                Some(line) => line.fits(section),
+                Some(line) => {
+                    let to = line.moves(section).filter(|_| line.moved.is_none());
+                    line.fits(section) && to.is_none_or(|pt| self.has_room(line.codec, pt))
+                }
             }
         })
+    }
+
+    /// Whether a track can move to a line with this payload type: one number is one codec, and each move adds an
+    /// m-line for ever.
+    fn has_room(&self, codec: Codec, pt: u8) -> bool {
+        let clash = self.lines.iter().any(|line| line.pt == pt && line.codec != codec);
+        let moved = self.lines.iter().filter(|line| line.moved.is_some()).count();
+        !clash && moved < MAX_MOVED
     }
 
     /// Takes a remote offer that fits. `policy` is the preference of codecs per kind; empty declines the kind.

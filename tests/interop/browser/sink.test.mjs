@@ -175,6 +175,24 @@ test("a viewer whose camera goes off and on keeps receiving", options, async (t)
   }
 });
 
+// The sink's offer has numbered the formats by then, in ways that are not the browser's own.
+test("a viewer that turns its camera on later keeps receiving", options, async (t) => {
+  const lab = await Lab.open(t);
+  const browser = await lab.page("Browser");
+  const sink = publish(lab, { width: 640, height: 360 });
+  const peerId = await meet(lab, sink, browser);
+  await assertGood(browser, peerId, { width: 640, height: 360, seconds: 1.5 });
+  for (const on of [true, false, true]) {
+    await browser.setCamera(on);
+    await browser.setMic(on);
+    await sleep(700);
+    await assertGood(browser, peerId, { width: 640, height: 360, seconds: 1.5 });
+  }
+  await assertTone(browser, peerId);
+  const errors = (await browser.events()).filter(({ type }) => /error|reset/.test(type));
+  assert.deepEqual(errors, []);
+});
+
 test("several streams of one sink", options, async (t) => {
   const lab = await Lab.open(t);
   const viewer = await lab.page("Viewer");
