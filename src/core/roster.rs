@@ -24,6 +24,8 @@ pub enum RosterChange {
 #[derive(Debug, Clone)]
 pub struct Roster {
     own: Option<PeerId>,
+    /// Ids of our own earlier connections, which the server may still list until it notices that they are dead.
+    ghosts: BTreeSet<PeerId>,
     limit: usize,
     peers: BTreeMap<PeerId, Option<Metadata>>,
 }
@@ -38,15 +40,28 @@ impl Roster {
     pub fn with_limit(limit: usize) -> Self {
         Self {
             own: None,
+            ghosts: BTreeSet::new(),
             limit: limit.min(PEERS_MAX),
             peers: BTreeMap::new(),
         }
     }
 
     /// Our own id, as the newest welcome says. Until it is known nobody can be told from us, and presence is
-    /// ignored.
+    /// ignored. The id of the connection before it is nobody's until presence says that it has gone.
     pub fn set_own(&mut self, own: PeerId) {
-        self.own = Some(own);
+        self.ghosts.remove(&own);
+        match self.own.replace(own) {
+            Some(before) if Some(&before) != self.own.as_ref() => {
+                self.ghosts.insert(before);
+            }
+            _ => {}
+        }
+    }
+
+    /// A list of all members has come: a ghost that is not in it is gone.
+    pub fn forget_ghosts(&mut self, present: &[(PeerId, Option<Metadata>)]) {
+        self.ghosts
+            .retain(|ghost| present.iter().any(|(peer, _)| peer == ghost));
     }
 
     /// Our own id.
@@ -101,6 +116,7 @@ impl Roster {
             }
         }
         for peer in left {
+            self.ghosts.remove(peer);
             if self.peers.remove(peer).is_some() {
                 changes.push(RosterChange::Left(peer.clone()));
             }
@@ -141,7 +157,7 @@ impl Roster {
 
     /// `None` for ourselves.
     fn add(&mut self, peer: PeerId, metadata: Option<Metadata>) -> Option<RosterChange> {
-        if self.own.as_ref()? == &peer {
+        if self.own.as_ref()? == &peer || self.ghosts.contains(&peer) {
             return None;
         }
         let full = self.peers.len() >= self.limit;

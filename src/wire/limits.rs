@@ -120,6 +120,15 @@ pub const EVENTS_MAX: usize = 4096;
 /// Bytes of the frames behind them. Without it, events of the largest frames would fill gigabytes.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// From the welcome of a reconnect to the list of members. *Interop.*
+pub const RECONCILE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// So often the list is asked for again before the application is told. *Interop.*
+pub const RECONCILE_RESUBSCRIBES: u32 = 2;
+
+/// Between further requests for it: a room that must stay for months does not stop asking.
+pub const RECONCILE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Members of a room besides us. *Interop.*
 pub const PEERS_MAX: usize = 256;
 

@@ -1,6 +1,7 @@
 //! The room: the SDKs' `MeteredPeer` (service protocol §4) over a [`Client`] and one negotiator for each peer.
 
 mod peers;
+mod reconcile;
 mod service;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use super::roster::Roster;
 use crate::wire::{
     ChannelName, DirectPayload, IceCandidate, IceServer, Metadata, PeerId, RequestId, RtcSignal, TrackMeta,
 };
+use reconcile::Reconcile;
 
 /// How a room is made.
 #[derive(Debug, Clone)]
@@ -68,8 +70,8 @@ pub struct Room {
     early: EarlySignals<DirectPayload>,
     published: BTreeMap<TrackKey, Published>,
     ice_servers: Vec<IceServer>,
-    /// The next presence is the snapshot of a reconnect.
-    reconcile: bool,
+    /// The list of members of a reconnect is awaited.
+    reconcile: Option<Reconcile>,
     requests: BTreeMap<RequestId, Purpose>,
     /// `None` once nobody waits for the answer any more.
     resolving: BTreeMap<u64, Option<(PeerId, IceCandidate)>>,
@@ -99,7 +101,7 @@ impl Room {
             peers: BTreeMap::new(),
             early: EarlySignals::default(),
             published: BTreeMap::new(),
-            reconcile: false,
+            reconcile: None,
             requests: BTreeMap::new(),
             resolving: BTreeMap::new(),
             next_question: 0,
@@ -347,6 +349,7 @@ impl Room {
         }
         self.published.clear();
         self.early.clear();
+        self.reconcile = None;
         self.resolving.clear();
         self.client.close();
         if self.client.state() == ClientState::Closed || self.client.state() == ClientState::Idle {
@@ -406,6 +409,7 @@ impl Machine for Room {
     fn handle_timeout(&mut self, now: Instant) {
         self.client.handle_timeout(now);
         self.early.handle_timeout(now);
+        self.expire_reconcile(now);
         for peer in self.peers.values_mut() {
             peer.handle_timeout(now);
         }
@@ -425,6 +429,7 @@ impl Machine for Room {
         peers
             .chain(self.client.poll_timeout())
             .chain(self.early.poll_timeout())
+            .chain(self.reconcile.as_ref().and_then(Reconcile::deadline))
             .min()
     }
 

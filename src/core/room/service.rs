@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::reconcile::{Overdue, Reconcile};
 use super::{Purpose, Room};
-use crate::core::client::{ClientEvent, ConnectFailure, Connected, RequestError, SubscribeOptions};
+use crate::core::client::{
+    ClientEvent, ClientState, ConnectFailure, Connected, RequestError, SubscribeOptions,
+};
 use crate::core::events::{DataKind, RoomEvent, RoomState};
 use crate::core::negotiator::NegotiatorInput;
 use crate::core::roster::RosterChange;
@@ -57,6 +60,7 @@ impl Room {
                 self.on_connect_failed(now, &failure, retry_in)
             }
             ClientEvent::Acked(request) => self.on_acked(&request),
+            ClientEvent::Resubscribed(channel) if channel == self.config.channel => self.on_subscribed(),
             ClientEvent::RequestFailed(request, error) => {
                 if let Some(purpose) = self.requests.remove(&request) {
                     self.on_request_failed(now, purpose, &error);
@@ -129,11 +133,15 @@ impl Room {
         }
         if !is_reconnect {
             self.subscribe(now);
-        } else if self.state == RoomState::Reconnecting && self.peers.is_empty() {
-            // Nobody to reconcile with; the snapshot is taken as news (service protocol §4.6).
+            return;
+        }
+        let alone = self.peers.is_empty();
+        if let Some(reconcile) = &mut self.reconcile {
+            reconcile.welcomed(now, alone);
+        }
+        if alone && self.state == RoomState::Reconnecting {
+            // Nobody to reconcile with (service protocol §4.6).
             self.set_state(RoomState::Joined);
-        } else {
-            self.reconcile = !self.peers.is_empty();
         }
     }
 
@@ -153,6 +161,36 @@ impl Room {
     fn on_acked(&mut self, request: &RequestId) {
         if self.requests.remove(request) == Some(Purpose::Join) {
             self.on_joined();
+            self.on_subscribed();
+        }
+    }
+
+    fn on_subscribed(&mut self) {
+        if let Some(reconcile) = &mut self.reconcile {
+            reconcile.subscribed();
+        }
+    }
+
+    pub(super) fn expire_reconcile(&mut self, now: Instant) {
+        let Some(overdue) = self
+            .reconcile
+            .as_mut()
+            .and_then(|reconcile| reconcile.expire(now))
+        else {
+            return;
+        };
+        if overdue == Overdue::Complain {
+            self.event(RoomEvent::ServerError {
+                code: "reconcile_timeout".to_owned(),
+                message:
+                    "the service does not say who is in the room after a reconnect; calls go on, and it is \
+                          asked again and again"
+                        .to_owned(),
+            });
+        }
+        // While there is no connection, the next welcome starts over.
+        if self.client.state() == ClientState::Connected {
+            self.subscribe(now);
         }
     }
 
@@ -181,7 +219,7 @@ impl Room {
             if self.state == RoomState::Joined {
                 self.set_state(RoomState::Reconnecting);
             }
-            self.reconcile = self.state == RoomState::Reconnecting && !self.peers.is_empty();
+            self.reconcile = (self.state == RoomState::Reconnecting).then(Reconcile::default);
             let text = format!("the connection to the service was lost ({code})");
             self.event(RoomEvent::Retrying {
                 text,
@@ -272,11 +310,16 @@ impl Room {
             return;
         }
         self.on_joined();
-        let snapshot = std::mem::take(&mut self.reconcile);
-        let changes = if snapshot {
-            self.roster.apply_snapshot(joined)
-        } else {
-            self.roster.apply_delta(joined, &left)
+        let list = self
+            .reconcile
+            .take_if(|reconcile| reconcile.is_list(left.is_empty()));
+        if list.is_some() {
+            self.roster.forget_ghosts(&joined);
+        }
+        let snapshot = list.is_some_and(|reconcile| reconcile.is_awaited());
+        let changes = match snapshot {
+            true => self.roster.apply_snapshot(joined),
+            false => self.roster.apply_delta(joined, &left),
         };
         for change in changes {
             match change {

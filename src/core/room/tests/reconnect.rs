@@ -161,16 +161,124 @@ fn c098_only_the_last_presence_reconciles() {
 }
 
 #[test]
+fn c095_c102_the_list_is_asked_for_again_with_the_options_of_the_join() {
+    let mut config = config(7);
+    config.include_sender_metadata = true;
+    let mut room = Harness::joined_with(config, &["a"]);
+    room.back_as("m");
+    room.forget();
+    room.pass(ms(9_900));
+    assert!(room.log_of(&["send subscribe"]).is_empty());
+    room.pass(ms(200));
+    assert_eq!(room.log_of(&["send subscribe"]).len(), 1);
+    assert_eq!(room.sent()[0]["includeSenderMetadata"], true);
+    room.pass(ms(10_000));
+    assert_eq!(room.log_of(&["send subscribe"]).len(), 2);
+    assert!(room.codes().is_empty());
+    room.pass(ms(10_000));
+    assert_eq!(room.codes(), ["reconcile_timeout"]);
+    assert_eq!(room.ledger.state, RoomState::Reconnecting);
+}
+
+#[test]
+fn c096_a_list_that_comes_late_is_still_the_list() {
+    let mut room = connected();
+    room.back_as("m");
+    room.pass(ms(31_000));
+    assert_eq!(room.codes(), ["reconcile_timeout"]);
+    // It is asked for until it comes, and said once that it does not.
+    for _ in 0..3 {
+        room.ack("subscribe");
+        room.forget();
+        room.pass(ms(30_000));
+        assert_eq!(room.log_of(&["send subscribe"]).len(), 1);
+        assert!(room.codes().is_empty());
+    }
+    room.presence(&["z"], &[]);
+    assert_eq!(room.log_of(&["peer-left", "reset"]), ["peer-left a", "reset z"]);
+    assert_eq!(room.ledger.state, RoomState::Joined);
+    room.forget();
+    room.pass(ms(60_000));
+    assert!(room.log_of(&["send subscribe"]).is_empty());
+}
+
+#[test]
+fn a_change_is_not_taken_for_the_list() {
+    let mut room = connected();
+    room.lost();
+    room.reconnect();
+    room.welcome("m");
+    // Before the ack, and with somebody leaving, it cannot be the list.
+    room.presence(&["q"], &[]);
+    room.ack("subscribe");
+    room.presence(&["r"], &["q"]);
+    assert_eq!(
+        room.log_of(&["peer-left", "peer-joined"]),
+        ["peer-joined q", "peer-joined r", "peer-left q"]
+    );
+    assert_eq!(room.ledger.state, RoomState::Reconnecting);
+    room.presence(&["a", "z", "r"], &[]);
+    assert_eq!(room.log_of(&["reset"]), ["reset a", "reset z", "reset r"]);
+}
+
+#[test]
+fn a_drop_while_waiting_for_the_list_starts_over() {
+    let mut room = connected();
+    room.back_as("m");
+    room.pass(ms(19_000));
+    room.back_as("m");
+    room.forget();
+    room.pass(ms(9_500));
+    assert!(room.log_of(&["send subscribe"]).is_empty());
+    room.pass(ms(15_000));
+    assert!(room.codes().is_empty(), "a new connection has a new budget");
+}
+
+/// With a publishable key every connection has a new id, and a server that has not noticed the end of the old one
+/// lists both.
+#[test]
+fn our_own_ghost_is_no_peer() {
+    let mut room = connected();
+    room.back_as("m2");
+    room.presence(&["a", "m", "m2", "z"], &[]);
+    assert_eq!(room.log_of(&["peer-joined"]).len(), 0);
+    room.presence(&[], &["m"]);
+    assert_eq!(room.log_of(&["peer-left"]).len(), 0);
+    // Once it has gone, the name is anybody's.
+    room.presence(&["m"], &[]);
+    assert_eq!(room.log_of(&["peer-joined"]), ["peer-joined m"]);
+}
+
+#[test]
+fn a_ghost_that_a_list_does_not_know_is_gone() {
+    let mut room = connected();
+    room.back_as("m2");
+    room.presence(&["a", "z"], &[]);
+    room.presence(&["m"], &[]);
+    assert_eq!(room.log_of(&["peer-joined"]), ["peer-joined m"]);
+    // And our old id may become ours again.
+    room.back_as("m");
+    room.presence(&["a", "m", "m2"], &[]);
+    room.forget();
+    room.presence(&["m2"], &["m2"]);
+    assert!(
+        room.log_of(&["peer-joined", "peer-left"]).is_empty(),
+        "{:?}",
+        room.log
+    );
+}
+
+#[test]
 fn a_new_id_flips_politeness() {
     let mut room = connected();
     room.back_as("b");
-    room.presence(&["a", "z", "m"], &[]);
+    room.presence(&["a", "z", "c"], &[]);
     // Polite sides offer sooner: towards a we are impolite now, towards z still polite.
     room.forget();
     room.pass(ms(300));
     assert_eq!(
-        room.log_of(&["send send a offer", "send send z offer", "send send m offer"]),
-        ["send send m offer", "send send z offer"]
+        room.log_of(&["send send a offer", "send send z offer", "send send c offer"]),
+        ["send send c offer", "send send z offer"]
     );
     room.back_as("zz");
     room.presence(&["a", "z"], &[]);
@@ -200,6 +308,7 @@ fn servers(room: &Harness) -> Vec<Vec<IceServer>> {
 fn welcome_with(room: &mut Harness, url: &str) {
     let metadata = json!({"iceServers": [{"urls": [url], "username": "u", "credential": "c"}]});
     room.frame(json!({"type": "welcome", "peerId": "m", "serverTime": 1, "expiresAt": null, "maxMessageSize": 65536, "metadata": metadata}));
+    room.ack("subscribe");
 }
 
 #[test]
