@@ -26,95 +26,214 @@ impl<T> fmt::Debug for Secret<T> {
 
 const MASK: &str = "***";
 /// URL parameters that carry a credential.
-const PARAMETERS: [&str; 2] = ["token=", "key="];
+const PARAMETERS: [&str; 2] = ["token", "key"];
 /// Fields of SDP and of ICE servers that carry one.
 const FIELDS: [&str; 3] = ["ice-pwd", "ice-ufrag", "credential"];
+/// Members of JSON that carry one. Without the quote they are words of sentences.
+const MEMBERS: [&str; 3] = ["token", "key", "password"];
+/// How a credential itself starts: a JSON web token, publishable and secret keys. Such a text is hidden wherever it
+/// stands, since escaping does not change it.
+const SHAPES: [&str; 5] = ["eyJ", "pk_live_", "pk_test_", "sk_live_", "sk_secret_"];
+/// A shape followed by fewer characters is a word.
+const SHAPE_MIN: usize = 4;
+/// What follows `Bearer` and is shorter is a word, too.
+const BEARER_MIN: usize = 12;
 
-/// Replaces credentials in a text that is about to leave the library: the URL parameters `token` and `key`, the
-/// fields `ice-pwd`, `ice-ufrag` and `credential`, and the user part of URLs.
+/// Replaces credentials in a text that is about to leave the library: whatever looks like a token or a key, the URL
+/// parameters and JSON members `token` and `key`, bearer tokens, the fields `ice-pwd`, `ice-ufrag` and `credential`,
+/// and the user part of URLs; plain, escaped in JSON, and percent-encoded once. What stands around a credential
+/// cannot hide it: every place of the text is looked at for itself.
 pub fn scrub(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut previous = None;
-    while let Some(c) = rest.chars().next() {
-        if let Some((kept, skipped)) = secret_at(previous, rest) {
-            out.push_str(&rest[..kept]);
-            out.push_str(MASK);
-            rest = &rest[kept + skipped..];
-            previous = Some('*');
-        } else {
-            out.push(c);
-            rest = &rest[c.len_utf8()..];
-            previous = Some(c);
+    let mut text = text.to_owned();
+    loop {
+        // Hiding can bring a `://` and an `@` together. Each pass hides more, so this ends.
+        let next = scrub_once(&text);
+        if next == text {
+            return text;
         }
+        text = next;
     }
+}
+
+fn scrub_once(text: &str) -> String {
+    let mut spans: Vec<(usize, usize)> = text
+        .char_indices()
+        .flat_map(|(at, _)| secrets_at(text, at))
+        .filter(|(start, end)| start < end)
+        .collect();
+    spans.sort_unstable();
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for (start, end) in spans {
+        if start > done || (start == 0 && done == 0) {
+            out.push_str(&text[done..start]);
+            out.push_str(MASK);
+        }
+        done = done.max(end);
+    }
+    out.push_str(&text[done..]);
     out
 }
 
-/// If a secret starts here: how many bytes of `rest` come before it and how long it is.
-fn secret_at(previous: Option<char>, rest: &str) -> Option<(usize, usize)> {
-    parameter(rest)
-        .or_else(|| field(previous, rest))
-        .or_else(|| user_info(rest))
+/// The secrets that something at this place announces: start and end.
+fn secrets_at(text: &str, at: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let rest = &text[at..];
+    let bounded = is_boundary(&text[..at]);
+    let word = |find: fn(&str) -> Option<&str>| bounded.then(|| find(rest)).flatten();
+    let found = [
+        shape(rest),
+        user_info(rest),
+        word(parameter),
+        word(field),
+        word(member),
+        word(bearer),
+    ];
+    // All of them are slices of the text.
+    let span = move |secret: &str| {
+        let start = secret.as_ptr() as usize - text.as_ptr() as usize;
+        (start, start + secret.len())
+    };
+    found.into_iter().flatten().map(span)
 }
 
-fn starts_with_ignoring_case(text: &str, head: &str) -> bool {
-    text.get(..head.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(head))
+/// Whether a name may start behind this text: not in the middle of a word, but behind an escape.
+fn is_boundary(before: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let hex = |text: Option<&str>| text.is_some_and(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
+    let tail = |len: usize| before.len().checked_sub(len).and_then(|at| before.get(at..));
+    let escaped = |mark: &str, len: usize| {
+        tail(len + mark.len()).is_some_and(|text| text.starts_with(mark)) && hex(tail(len))
+    };
+    !before.ends_with(word) || escaped("%", 2) || escaped("\\u", 4) || is_short_escape(before)
 }
 
-fn run(text: &str, end: impl Fn(char) -> bool) -> usize {
-    text.find(end).unwrap_or(text.len())
-}
-
-fn parameter(rest: &str) -> Option<(usize, usize)> {
-    let after = rest.strip_prefix(['?', '&'])?;
-    let name = PARAMETERS
+/// `\n`, `\r` and `\t`: the next line of an SDP in JSON.
+fn is_short_escape(before: &str) -> bool {
+    ["\\n", "\\r", "\\t"]
         .iter()
-        .find(|name| starts_with_ignoring_case(after, name))?;
-    let kept = 1 + name.len();
-    let len = run(&rest[kept..], |c| c == '&' || c.is_whitespace() || is_quote(c));
-    Some((kept, len))
+        .any(|escape| before.ends_with(escape))
+}
+
+fn strip<'a>(text: &'a str, head: &str) -> Option<&'a str> {
+    let start = text.get(..head.len())?;
+    start.eq_ignore_ascii_case(head).then(|| &text[head.len()..])
+}
+
+fn strip_any<'a>(text: &'a str, heads: &[&str]) -> Option<&'a str> {
+    heads.iter().find_map(|head| strip(text, head))
+}
+
+fn strip_all<'a>(mut text: &'a str, heads: &[&str]) -> &'a str {
+    while let Some(rest) = strip_any(text, heads) {
+        text = rest;
+    }
+    text
+}
+
+const QUOTES: [&str; 5] = ["\"", "'", "`", "%22", "%27"];
+const ESCAPES: [&str; 2] = ["\\", "%5C"];
+const SPACES: [&str; 4] = [" ", "\t", "%20", "+"];
+
+/// The text up to one of these characters or words.
+fn until<'a>(text: &'a str, end: impl Fn(char) -> bool, words: &[&str]) -> &'a str {
+    let stop = text
+        .char_indices()
+        .find(|(at, c)| end(*c) || strip_any(&text[*at..], words).is_some());
+    stop.map_or(text, |(at, _)| &text[..at])
 }
 
 fn is_quote(c: char) -> bool {
     matches!(c, '"' | '\'' | '`')
 }
 
-fn field(previous: Option<char>, rest: &str) -> Option<(usize, usize)> {
-    if previous.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-') {
-        return None;
-    }
-    let name = FIELDS.iter().find(|name| starts_with_ignoring_case(rest, name))?;
-    // `ice-pwd:x`, `credential = 'x'`, `"credential": "x"`, and the escaped form of the last.
-    let after_name = rest[name.len()..]
-        .trim_start_matches(['\\', '"', '\'', '`'])
-        .trim_start();
-    let value = after_name
-        .strip_prefix([':', '='])?
-        .trim_start_matches([' ', '\t', '\\']);
-    let (value, len) = match value.chars().next().filter(|c| is_quote(*c)) {
-        Some(quote) => (
-            &value[quote.len_utf8()..],
-            run(&value[quote.len_utf8()..], |c| c == quote),
-        ),
-        None => (
+fn shape(rest: &str) -> Option<&str> {
+    let after = SHAPES.iter().find_map(|shape| rest.strip_prefix(shape))?;
+    let more = until(after, |c| !(c.is_ascii_alphanumeric() || "-_.".contains(c)), &[]);
+    let len = rest.len() - after.len() + more.len();
+    (more.len() >= SHAPE_MIN).then(|| &rest[..len])
+}
+
+fn parameter(rest: &str) -> Option<&str> {
+    let after = strip_any(rest, &PARAMETERS)?;
+    match after.strip_prefix('=') {
+        Some(value) => Some(until(
             value,
-            run(value, |c| {
-                c.is_whitespace() || matches!(c, ',' | ';' | '}' | '\\')
-            }),
-        ),
-    };
-    Some((rest.len() - value.len(), len))
+            |c| c == '&' || c.is_whitespace() || is_quote(c),
+            &[],
+        )),
+        None => {
+            let value = strip(after, "%3D")?;
+            Some(until(
+                value,
+                |c| c == '&' || c.is_whitespace() || is_quote(c),
+                &["%26"],
+            ))
+        }
+    }
+}
+
+/// `ice-pwd:x`, `credential = 'x'`, `"credential": "x"`, and the escaped forms of the last.
+fn field(rest: &str) -> Option<&str> {
+    let after = strip_any(rest, &FIELDS)?;
+    value(strip_all(strip_all(after, &ESCAPES), &QUOTES))
+}
+
+fn member(rest: &str) -> Option<&str> {
+    let after = strip_all(strip_any(rest, &MEMBERS)?, &ESCAPES);
+    value(strip_any(after, &QUOTES)?)
+}
+
+fn value(after_name: &str) -> Option<&str> {
+    let after = strip_any(strip_all(after_name, &SPACES), &[":", "=", "%3A", "%3D"])?;
+    let start = strip_all(after, &SPACES);
+    let opened = strip_all(start, &ESCAPES);
+    let escapes = start.len() - opened.len();
+    if let Some(quote) = opened.chars().next().filter(|c| is_quote(*c)) {
+        return Some(quoted(&opened[quote.len_utf8()..], quote, escapes));
+    }
+    match strip_any(opened, &["%22", "%27"]) {
+        Some(value) => Some(until(
+            value,
+            |c| c.is_whitespace() || is_quote(c),
+            &["%22", "%27"],
+        )),
+        None => Some(until(
+            opened,
+            |c| c.is_whitespace() || matches!(c, ',' | ';' | '}' | '\\'),
+            &["%0D", "%0A"],
+        )),
+    }
+}
+
+/// Up to the quote that closes; `escapes` backslashes stood before the one that opened. A quote inside the value has
+/// more of them.
+fn quoted(value: &str, quote: char, escapes: usize) -> &str {
+    let mut before = 0;
+    for (at, c) in value.char_indices() {
+        if c == quote && before >= escapes && (before - escapes).is_multiple_of(2 * (escapes + 1)) {
+            return &value[..at - escapes];
+        }
+        before = if c == '\\' { before + 1 } else { 0 };
+    }
+    value
+}
+
+fn bearer(rest: &str) -> Option<&str> {
+    let after = strip(rest, "bearer")?;
+    let value = strip_all(after, &SPACES);
+    let token = until(value, |c| c.is_whitespace() || is_quote(c) || c == ',', &[]);
+    (value.len() < after.len() && token.len() >= BEARER_MIN).then_some(token)
 }
 
 /// `turn://user:password@host`, as webrtcbin takes its relays.
-fn user_info(rest: &str) -> Option<(usize, usize)> {
-    let after = rest.strip_prefix("://")?;
-    let authority = &after[..run(after, |c| {
-        c.is_whitespace() || matches!(c, '/' | '?' | '#') || is_quote(c)
-    })];
-    authority.rfind('@').map(|len| (3, len))
+fn user_info(rest: &str) -> Option<&str> {
+    let after = strip_any(rest, &["://", "%3A%2F%2F"])?;
+    let end = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#') || is_quote(c);
+    let authority = until(after, end, &["%2F", "%3F", "%23"]);
+    let at = authority
+        .rfind('@')
+        .or_else(|| authority.rfind("%40").filter(|_| rest.starts_with('%')))?;
+    Some(&authority[..at])
 }
 
 #[cfg(test)]
@@ -136,7 +255,7 @@ mod tests {
                 r#"{"credential": "s3 cret","x":1}"#,
                 r#"{"credential": "***","x":1}"#,
             ),
-            (r#"{\"credential\":\"s3cret\"}"#, r#"{\"credential\":\"***"}"#),
+            (r#"{\"credential\":\"s3cret\"}"#, r#"{\"credential\":\"***\"}"#),
             ("Credential=abc;d", "Credential=***;d"),
             ("turn://u:p%40@host:3478", "turn://***@host:3478"),
             (
