@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
+use serde_json::Value;
+
 use super::io::MediaKind;
-use crate::wire::limits::TRACK_META_ENTRIES;
+use crate::wire::limits::{TRACK_META_BYTES_MAX, TRACK_META_ENTRIES};
 use crate::wire::{Metadata, TrackMeta};
 
 #[derive(Debug, Clone)]
@@ -12,6 +14,8 @@ struct Entry {
     bag: Metadata,
     kind: Option<String>,
     stream_id: Option<String>,
+    /// See [`weight`].
+    bytes: usize,
 }
 
 /// A received track as its description shows it.
@@ -26,7 +30,7 @@ pub struct TrackQuery<'a> {
 }
 
 /// The cache. Outlives reconnects: a sender that did not notice one does not repeat itself. The oldest of 512
-/// tracks makes room for a new one.
+/// tracks makes room for a new one, and so do the oldest when all together become too big.
 #[derive(Debug, Clone, Default)]
 pub struct TrackMetaCache {
     /// Oldest first.
@@ -43,27 +47,39 @@ impl TrackMetaCache {
             stream_id,
         } = meta;
         let known = self.entries.iter().position(|entry| entry.track_id == track_id);
-        match (known, metadata) {
-            (Some(index), None) => self.entries.remove(index).is_some(),
-            (None, None) => false,
-            (Some(index), Some(bag)) => {
-                let entry = &mut self.entries[index];
-                let changed = entry.bag != bag || entry.kind != kind || entry.stream_id != stream_id;
-                (entry.bag, entry.kind, entry.stream_id) = (bag, kind, stream_id);
-                changed
-            }
-            (None, Some(bag)) => {
-                if self.entries.len() >= TRACK_META_ENTRIES {
-                    self.entries.pop_front();
-                }
-                self.entries.push_back(Entry {
-                    track_id,
-                    bag,
-                    kind,
-                    stream_id,
-                });
-                true
-            }
+        let (bag, bytes) = match metadata.map(|bag| (weight(&bag), bag)) {
+            Some((bytes, bag)) if bytes <= TRACK_META_BYTES_MAX => (bag, bytes),
+            // Too big to be kept is as good as not said.
+            _ => return known.and_then(|index| self.entries.remove(index)).is_some(),
+        };
+        let mut entry = Entry {
+            track_id,
+            bag,
+            kind,
+            stream_id,
+            bytes,
+        };
+        if let Some(old) = known.and_then(|index| self.entries.get_mut(index)) {
+            std::mem::swap(old, &mut entry);
+            let changed = old.bag != entry.bag || old.kind != entry.kind || old.stream_id != entry.stream_id;
+            let track_id = old.track_id.clone();
+            self.make_room(0, 0, &track_id);
+            return changed;
+        }
+        self.make_room(1, entry.bytes, "");
+        self.entries.push_back(entry);
+        true
+    }
+
+    /// Drops the oldest until so many more fit. Track ids are never empty, so an empty `keep` keeps none.
+    fn make_room(&mut self, entries: usize, bytes: usize, keep: &str) {
+        let mut total = bytes + self.entries.iter().map(|entry| entry.bytes).sum::<usize>();
+        while self.entries.len() + entries > TRACK_META_ENTRIES || total > TRACK_META_BYTES_MAX {
+            let oldest = self.entries.iter().position(|entry| entry.track_id != keep);
+            let Some(dropped) = oldest.and_then(|index| self.entries.remove(index)) else {
+                return;
+            };
+            total -= dropped.bytes;
         }
     }
 
@@ -122,6 +138,25 @@ impl TrackMetaCache {
     }
 }
 
+/// Of one value or member, besides its text.
+const NODE_BYTES: usize = 32;
+
+/// What a bag takes in memory, roughly: a short text can be a thousand values.
+fn weight(bag: &Metadata) -> usize {
+    let member = |(name, value): (&String, &Value)| NODE_BYTES + name.len() + value_weight(value);
+    bag.iter().map(member).sum()
+}
+
+fn value_weight(value: &Value) -> usize {
+    NODE_BYTES
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(list) => list.iter().map(value_weight).sum(),
+            Value::Object(bag) => weight(bag),
+            _ => 0,
+        }
+}
+
 /// The bag of all these entries, if they have the same.
 fn agreed<'a>(mut entries: impl Iterator<Item = &'a Entry>) -> Option<&'a Metadata> {
     let first = entries.next()?;
@@ -171,6 +206,30 @@ mod tests {
         };
         assert!(cache.apply(clear.clone()));
         assert!(!cache.apply(clear));
+    }
+
+    #[test]
+    fn big_bags_make_room_for_each_other_and_too_big_ones_are_not_kept() {
+        let mut cache = TrackMetaCache::default();
+        let big = |track: &str, bytes: usize| meta(track, &"x".repeat(bytes), None, None);
+        for n in 0..100 {
+            assert!(cache.apply(big(&n.to_string(), 60_000)));
+        }
+        assert!((16..18).contains(&cache.len()), "{}", cache.len());
+        assert!(cache.get("99").is_some() && cache.get("0").is_none());
+        // One that grows in place pushes the others out, not itself.
+        let oldest = (100 - cache.len()).to_string();
+        assert!(cache.apply(big(&oldest, TRACK_META_BYTES_MAX - 1000)));
+        assert_eq!((cache.len(), cache.get(&oldest).is_some()), (1, true));
+        assert!(cache.apply(big(&oldest, TRACK_META_BYTES_MAX)));
+        assert!(cache.is_empty());
+        assert!(!cache.apply(big("never", TRACK_META_BYTES_MAX)));
+        // Many small values weigh more than their text.
+        let list = TrackMeta {
+            metadata: json!({"x": vec![0; 40_000]}).as_object().cloned(),
+            ..meta("list", "", None, None)
+        };
+        assert!(!cache.apply(list));
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! `a=msid` (RFC 8830), at media level and in its older form inside `a=ssrc` (RFC 5576 §6).
 
+use std::collections::HashSet;
+
 use super::model::Media;
+
+/// Most SSRCs of one section that we look at; simulcast with retransmission has six.
+const MAX_SSRCS: usize = 16;
 
 /// Longest id we pass on.
 const MAX_ID: usize = 256;
@@ -38,22 +43,24 @@ impl Msid {
     }
 }
 
-/// SSRCs named in a section, in order, without those of retransmission (second of an FID group). At most 16.
+/// SSRCs named in a section, in order, without those of retransmission (second of an FID group). At most [`MAX_SSRCS`].
 pub fn ssrcs(media: &Media) -> Vec<u32> {
     let number = |text: &str| text.parse::<u32>().ok();
-    let repair: Vec<u32> = media
+    let repair: HashSet<u32> = media
         .attributes("ssrc-group")
         .filter_map(|value| value.strip_prefix("FID "))
         .filter_map(|value| value.split_ascii_whitespace().nth(1).and_then(number))
         .collect();
     let mut found = Vec::new();
     for value in media.attributes("ssrc") {
+        if found.len() == MAX_SSRCS {
+            break;
+        }
         let ssrc = value.split_ascii_whitespace().next().and_then(number);
         if let Some(ssrc) = ssrc.filter(|ssrc| !repair.contains(ssrc) && !found.contains(ssrc)) {
             found.push(ssrc);
         }
     }
-    found.truncate(16);
     found
 }
 

@@ -1,5 +1,7 @@
 //! Payload formats: which codec a format is, what we answer, what we offer.
 
+use std::collections::{HashMap, HashSet};
+
 use super::codec::{Codec, MediaKind};
 use super::model::Media;
 
@@ -22,29 +24,61 @@ pub struct Format {
     pub fir: bool,
 }
 
-/// Formats of an RTP section, in the peer's order.
+/// Formats of an RTP section, in the peer's order, each once. Reads the lines once, however many formats there are: a
+/// description may have thousands of both.
 pub fn read(media: &Media) -> Vec<Format> {
+    let lines = Lines::of(media);
+    let mut seen = [false; 128];
     media
         .formats
         .iter()
-        .filter_map(|text| text.parse().ok())
-        .filter(|pt| *pt < 128)
-        .map(|pt| read_one(media, pt))
+        .filter_map(|text| text.parse::<u8>().ok())
+        .filter(|pt| {
+            seen.get_mut(usize::from(*pt))
+                .is_some_and(|seen| !std::mem::replace(seen, true))
+        })
+        .map(|pt| read_one(media, pt, &lines))
         .collect()
 }
 
-fn read_one(media: &Media, pt: u8) -> Format {
-    let of_pt = |name: &'static str| {
-        media.attributes(name).filter_map(move |value| {
-            let (number, rest) = value.split_once(' ')?;
-            (number == pt.to_string() || number == "*").then_some(rest.trim())
-        })
-    };
-    let rtpmap = of_pt("rtpmap").next();
-    let fmtp = of_pt("fmtp").next();
-    let name = rtpmap.and_then(|map| map.split('/').next()).unwrap_or_default();
-    let codec = match rtpmap {
-        Some(map) => codec_of(map, fmtp.unwrap_or_default()),
+/// What the lines of a section say about its formats; the first map and the first parameters of a format count.
+#[derive(Default)]
+struct Lines<'a> {
+    maps: HashMap<&'a str, &'a str>,
+    parameters: HashMap<&'a str, &'a str>,
+    pli: HashSet<&'a str>,
+    fir: HashSet<&'a str>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(media: &'a Media) -> Self {
+        let mut lines = Self::default();
+        let split = |value: &'a str| value.split_once(' ').map(|(pt, rest)| (pt, rest.trim()));
+        for (pt, rest) in media.attributes("rtpmap").filter_map(split) {
+            lines.maps.entry(pt).or_insert(rest);
+        }
+        for (pt, rest) in media.attributes("fmtp").filter_map(split) {
+            lines.parameters.entry(pt).or_insert(rest);
+        }
+        for (pt, rest) in media.attributes("rtcp-fb").filter_map(split) {
+            match rest {
+                "nack pli" => lines.pli.insert(pt),
+                "ccm fir" => lines.fir.insert(pt),
+                _ => false,
+            };
+        }
+        lines
+    }
+}
+
+fn read_one(media: &Media, pt: u8, lines: &Lines<'_>) -> Format {
+    let number = pt.to_string();
+    let of_pt = |map: &HashMap<&str, &str>| map.get(number.as_str()).map(|text| (*text).to_owned());
+    let listed = |set: &HashSet<&str>| set.contains(number.as_str()) || set.contains("*");
+    let (rtpmap, fmtp) = (of_pt(&lines.maps), of_pt(&lines.parameters));
+    let name = rtpmap.as_deref().and_then(|map| map.split('/').next());
+    let codec = match &rtpmap {
+        Some(map) => codec_of(map, fmtp.as_deref().unwrap_or_default()),
         // RFC 3551 §6: static types need no map.
         None if media.media == "audio" => [(0, Codec::Pcmu), (8, Codec::Pcma)]
             .iter()
@@ -54,12 +88,12 @@ fn read_one(media: &Media, pt: u8) -> Format {
     };
     Format {
         pt,
-        name: name.to_owned(),
+        name: name.unwrap_or_default().to_owned(),
         codec: codec.filter(|codec| kind_of(*codec).as_str() == media.media),
-        rtpmap: rtpmap.map(str::to_owned),
-        fmtp: fmtp.map(str::to_owned),
-        pli: of_pt("rtcp-fb").any(|value| value == "nack pli"),
-        fir: of_pt("rtcp-fb").any(|value| value == "ccm fir"),
+        rtpmap,
+        fmtp,
+        pli: listed(&lines.pli),
+        fir: listed(&lines.fir),
     }
 }
 
@@ -219,6 +253,19 @@ mod tests {
     fn feedback_and_wildcards() {
         let formats = video("a=rtpmap:96 VP8/90000\na=rtcp-fb:* nack pli\na=rtcp-fb:96 ccm fir\n");
         assert!(formats[0].pli && formats[0].fir && formats[1].pli && !formats[1].fir);
+    }
+
+    #[test]
+    fn formats_count_once_and_their_first_lines_count() {
+        let repeated = ["96 0096 200 x"; 60].join(" ");
+        let lines = "a=rtpmap:96 VP8/90000\na=rtpmap:96 VP9/90000\na=fmtp:96 x=1\na=fmtp:96 x=2\n".repeat(50);
+        let sdp = super::super::Sdp::parse(&format!("v=0\nm=video 9 X {repeated}\n{lines}")).unwrap();
+        let formats = read(&sdp.media[0]);
+        assert_eq!(formats.len(), 1);
+        assert_eq!(
+            (formats[0].codec, formats[0].fmtp.as_deref()),
+            (Some(Codec::Vp8), Some("x=1"))
+        );
     }
 
     #[test]

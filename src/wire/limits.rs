@@ -157,6 +157,10 @@ pub const TRACK_META_STRING_MAX: usize = 256;
 /// Tracks whose metadata is kept per remote peer, oldest out first. *Interop.*
 pub const TRACK_META_ENTRIES: usize = 512;
 
+/// Bytes of track metadata kept per remote peer, oldest out first: 512 bags of the largest frame would be 32 MiB from
+/// one peer. Sixteen such frames fit.
+pub const TRACK_META_BYTES_MAX: usize = 1_048_576;
+
 /// How long signals of a sender whom presence has not announced yet are kept.
 pub const EARLY_HOLD: Duration = Duration::from_secs(5);
 

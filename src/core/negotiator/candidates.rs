@@ -76,6 +76,12 @@ impl Inbox {
         }
     }
 
+    /// How many wait.
+    #[cfg(any(test, fuzzing))]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// What webrtcbin is to be given now.
     fn drain(&mut self) -> Vec<String> {
         let (tag, tag_index) = (self.tag.clone(), self.tag_index);
@@ -121,8 +127,8 @@ fn usable(candidate: &str) -> Option<&str> {
     let (component, transport) = (words.next()?, words.next()?);
     let address = words.nth(1)?;
     let plain = candidate.bytes().all(|b| (0x20..0x7f).contains(&b));
-    let good =
-        component == "1" && transport.eq_ignore_ascii_case("udp") && plain && !address.ends_with(".local");
+    let hidden = address.to_ascii_lowercase().ends_with(".local");
+    let good = component == "1" && transport.eq_ignore_ascii_case("udp") && plain && !hidden;
     good.then_some(candidate)
 }
 
