@@ -130,6 +130,9 @@ impl Negotiator {
             .session
             .as_ref()
             .is_some_and(|session| !session.world.negotiated);
+        if round.slots.iter().all(|slot| slot.rejected) {
+            return self.nothing_to_offer(now, first);
+        }
         let offer = OwnOffer {
             round,
             internal,
@@ -141,6 +144,18 @@ impl Negotiator {
         } else {
             self.send_offer(now, offer);
         }
+    }
+
+    /// What was to be offered has gone while webrtcbin wrote the offer; a description without media would only be
+    /// refused. A webrtcbin that nobody has heard of is of no use.
+    fn nothing_to_offer(&mut self, now: Instant, first: bool) {
+        if first {
+            self.dispose();
+            if !self.needs_offer() {
+                self.set_state(PeerState::Idle);
+            }
+        }
+        self.check_need(now);
     }
 
     pub(super) fn first_offer_applied(&mut self, now: Instant, offer: OwnOffer) {

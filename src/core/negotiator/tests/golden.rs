@@ -446,3 +446,21 @@ fn a_removed_track_leaves_a_quiet_line() {
     assert_eq!(directions(&lone)[0].1, "sendonly");
     assert_eq!(lone.generations, 1);
 }
+
+/// Found by fuzzing: two quick changes of an application made an offer without a single section.
+#[test]
+fn an_offer_that_has_become_pointless_is_not_sent() {
+    let mut lone = Lone::polite();
+    let add = || NegotiatorInput::AddTrack(track(0, MediaKind::Video));
+    lone.negotiator.handle(lone.now, add());
+    lone.now += Duration::from_secs(1);
+    lone.negotiator.handle_timeout(lone.now);
+    // webrtcbin is asked for the offer only now, when its track has gone.
+    lone.handle(NegotiatorInput::RemoveTrack(TrackKey(0)));
+    assert!(lone.sent.is_empty(), "{:?}", lone.sent);
+    assert!(lone.bin.as_ref().is_some_and(|bin| bin.disposed));
+    assert_eq!(lone.negotiator.poll_timeout(), None);
+    lone.handle(add());
+    lone.pass(Duration::from_secs(1));
+    assert_eq!((lone.sent.len(), lone.generations), (1, 2));
+}
