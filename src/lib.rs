@@ -20,6 +20,9 @@ pub mod net;
 #[cfg(feature = "signalling")]
 pub mod signalling;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 #[cfg(feature = "plugin")]
 pub mod elements;
 #[cfg(feature = "plugin")]

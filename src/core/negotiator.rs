@@ -176,6 +176,18 @@ impl Negotiator {
         }
     }
 
+    /// Candidates that are kept, wherever: for the tests of bounds.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn held(&self) -> usize {
+        let session = self.session.as_ref().map(|session| &session.inbox);
+        let inbound = self
+            .pending
+            .iter()
+            .chain(&self.ignored)
+            .map(|inbound| &inbound.inbox);
+        inbound.chain(session).chain([&self.early]).map(Inbox::len).sum()
+    }
+
     /// Takes an input.
     pub fn handle(&mut self, now: Instant, input: NegotiatorInput) {
         if self.closed {

@@ -51,6 +51,12 @@ impl RemotePeer {
         self.negotiator.handle(now, input);
     }
 
+    /// Candidates that are kept: for the tests of bounds.
+    #[cfg(any(test, fuzzing))]
+    pub fn held(&self) -> usize {
+        self.negotiator.held()
+    }
+
     pub fn handle_timeout(&mut self, now: Instant) {
         self.negotiator.handle_timeout(now);
     }

@@ -127,4 +127,24 @@ mod tests {
         assert_eq!(CloseCode(4002).disposition(), Disposition::Refresh);
         assert_eq!(CloseCode(4010).disposition(), Disposition::SlowRetry);
     }
+
+    #[test]
+    fn every_code_has_a_policy_and_those_that_end_it_all_have_a_name() {
+        for code in (0..=u16::MAX).map(CloseCode) {
+            let terminal = code.disposition() == Disposition::Terminal;
+            let fatal = code.fatal_name().is_some();
+            // A token that is too old is fatal only if there is no other.
+            assert_eq!(
+                fatal,
+                terminal || code.disposition() == Disposition::Refresh,
+                "{code}"
+            );
+            assert!(
+                !terminal || code.0 >= 4000,
+                "{code}: codes of the protocol itself are retried"
+            );
+            assert!(!code.advice().is_empty());
+            assert_eq!(code.to_string(), format!("{} ({})", code.0, code.name()));
+        }
+    }
 }

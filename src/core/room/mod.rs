@@ -5,7 +5,7 @@ mod reconcile;
 mod service;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -109,6 +109,15 @@ impl Room {
             net: VecDeque::new(),
             outputs: VecDeque::new(),
         })
+    }
+
+    /// Panics if more is kept than may be.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn check_bounds(&self, candidates: usize) {
+        assert!(self.peers.len() <= self.config.max_peers && self.peers.len() == self.roster.len());
+        assert!(self.resolving.len() <= MAX_RESOLVING);
+        assert!(self.peers.values().all(|peer| peer.held() <= candidates));
+        assert!(self.state != RoomState::Closed || (self.peers.is_empty() && self.requests.is_empty()));
     }
 
     fn event(&mut self, event: RoomEvent) {
@@ -351,6 +360,8 @@ impl Room {
         self.early.clear();
         self.reconcile = None;
         self.resolving.clear();
+        self.requests.clear();
+        self.roster.clear();
         self.client.close();
         if self.client.state() == ClientState::Closed || self.client.state() == ClientState::Idle {
             self.finish();

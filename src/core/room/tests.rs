@@ -8,7 +8,7 @@ mod ending;
 mod harness;
 mod hosts;
 mod joining;
-mod ledger;
+pub mod ledger;
 mod publishing;
 mod reconnect;
 mod signals;

@@ -191,3 +191,21 @@ fn the_time_for_an_ack_starts_when_the_frame_leaves() {
     bench.advance(secs(1));
     assert!(timed_out(&bench, ids[189]));
 }
+
+proptest::proptest! {
+    /// The limit of the service is about the whole frame, so the frame that is measured must be the one that is sent.
+    #[test]
+    fn the_size_of_a_frame_is_the_length_of_the_text_that_is_sent(text in ".*", to in "[a-zé\"\\\\]{1,9}") {
+        let (to, data) = (peer(&to), json!({"text": text}));
+        let size = Client::frame_size(&to, &data);
+        let mut bench = Bench::connected(key_config());
+        bench.client.max_message_size = size - 1;
+        let refused = bench.client.send(bench.now, &to, &data, Priority::Data);
+        proptest::prop_assert_eq!(refused, Err(RequestError::Oversized { size, cap: size - 1 }));
+        bench.client.max_message_size = size;
+        proptest::prop_assert!(bench.client.send(bench.now, &to, &data, Priority::Data).is_ok());
+        bench.drain();
+        let [NetOutput::SendText(_, sent)] = &bench.net[..] else { panic!("one frame: {:?}", bench.net) };
+        proptest::prop_assert_eq!(sent.len(), size);
+    }
+}
