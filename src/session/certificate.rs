@@ -1,9 +1,9 @@
-//! The DTLS certificate of this process: ECDSA, as everybody else's.
+//! The DTLS certificate of a connection: ECDSA, as everybody else's, and a new one each time.
 //!
 //! GStreamer < 1.27.2 makes an RSA one. A peer whose DTLS stack takes ECDSA only, such as aiortc, then refuses every
-//! connection in which it is the DTLS client ("no shared cipher"), and making the key takes up to a second.
-
-use std::sync::LazyLock;
+//! connection in which it is the DTLS client ("no shared cipher"), and making the key takes up to a second. And
+//! GStreamer has one for the whole process: a browser that kept its connection takes the fingerprint of a rebuilt
+//! one for the same DTLS association (RFC 8842 §4), and refuses its other DTLS role.
 
 use gst::glib;
 use gst::prelude::*;
@@ -14,29 +14,49 @@ use crate::wire::Secret;
 /// Line length of PEM (RFC 7468 §2).
 const PEM_WIDTH: usize = 64;
 
-struct Certificate {
-    /// Certificate and key.
+/// A certificate with its key.
+#[derive(Debug, Clone)]
+pub(super) struct Certificate {
     pem: Secret<String>,
     /// SHA-256, as in SDP.
     fingerprint: String,
 }
 
-/// One per process, so that a rebuilt connection keeps its fingerprint.
-static OURS: LazyLock<Option<Certificate>> = LazyLock::new(|| {
-    if gst::version() >= (1, 27, 2, 0) {
-        return None;
-    }
-    match generate() {
-        Ok(certificate) => Some(certificate),
-        Err(error) => {
-            gst::warning!(
-                CAT,
-                "no ECDSA certificate, connections use GStreamer's own: {error}"
-            );
-            None
+impl Certificate {
+    /// A new one. `None`: the connection uses GStreamer's.
+    pub(super) fn new() -> Option<Self> {
+        let made = generate();
+        if let Err(error) = &made {
+            gst::warning!(CAT, "no DTLS certificate of our own: {error}");
         }
+        made.ok()
     }
-});
+
+    /// Has a webrtcbin use it, in every transport that it makes.
+    pub(super) fn install(&self, webrtcbin: &gst::Element) {
+        let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else {
+            return;
+        };
+        let pem = self.pem.clone();
+        bin.connect_deep_element_added(move |_, _, element| {
+            if element
+                .factory()
+                .is_some_and(|factory| factory.name() == "dtlsdec")
+            {
+                element.set_property("pem", pem.expose());
+                // It has made its connection already, with the default certificate; naming it again makes a new one.
+                // The encoder looks it up later, when it leaves NULL.
+                let id: Option<String> = element.property("connection-id");
+                element.set_property("connection-id", id);
+            }
+        });
+    }
+
+    /// Puts the fingerprint into what webrtcbin wrote, which has hashed the key along with the certificate.
+    pub(super) fn correct(&self, sdp: &str) -> String {
+        with_fingerprint(sdp, &self.fingerprint)
+    }
+}
 
 fn generate() -> Result<Certificate, rcgen::Error> {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
@@ -70,33 +90,6 @@ fn pem(label: &str, der: &[u8]) -> String {
     text + &format!("\n-----END {label}-----\n")
 }
 
-/// Has a webrtcbin use our certificate, in every transport that it makes.
-pub(super) fn install(webrtcbin: &gst::Element) {
-    let (Some(bin), Some(ours)) = (webrtcbin.downcast_ref::<gst::Bin>(), OURS.as_ref()) else {
-        return;
-    };
-    bin.connect_deep_element_added(move |_, _, element| {
-        if element
-            .factory()
-            .is_some_and(|factory| factory.name() == "dtlsdec")
-        {
-            element.set_property("pem", ours.pem.expose());
-            // It has made its connection already, with the default certificate; naming it again makes a new one. The
-            // encoder looks it up later, when it leaves NULL.
-            let id: Option<String> = element.property("connection-id");
-            element.set_property("connection-id", id);
-        }
-    });
-}
-
-/// Puts the fingerprint of our certificate into what webrtcbin wrote, which has hashed the key along with it.
-pub(super) fn correct(sdp: &str) -> String {
-    match OURS.as_ref() {
-        Some(ours) => with_fingerprint(sdp, &ours.fingerprint),
-        None => sdp.to_owned(),
-    }
-}
-
 fn with_fingerprint(sdp: &str, fingerprint: &str) -> String {
     let line = |line: &str| match line.starts_with("a=fingerprint:") {
         true => format!("a=fingerprint:sha-256 {fingerprint}\r\n"),
@@ -124,6 +117,7 @@ mod tests {
             &ours.fingerprint,
         );
         assert!(Promised::from_sdp(&sdp).allows(text));
+        assert_ne!(generate().unwrap().fingerprint, ours.fingerprint);
         assert!(sdp.starts_with("v=0\r\na=fingerprint:sha-256 ") && sdp.ends_with("\r\na=mid:0\r\n"));
     }
 }

@@ -11,7 +11,7 @@ use gst_webrtc::{
 };
 
 use super::CAT;
-use super::certificate;
+use super::certificate::Certificate;
 use super::description;
 use super::ice::{self, IcePlan};
 use super::message::{Mailbox, Message};
@@ -48,6 +48,7 @@ pub fn lacking() -> Option<String> {
 /// Owner of one webrtcbin.
 pub(super) struct WebrtcBin {
     element: gst::Element,
+    certificate: Option<Certificate>,
     handlers: Vec<glib::SignalHandlerId>,
     /// See [`WebrtcBin::hold_data`]. On 1.22 a channel must not outlive its webrtcbin.
     data: Option<WebRTCDataChannel>,
@@ -64,7 +65,10 @@ impl WebrtcBin {
         }
         let element = make("webrtcbin")?;
         sink_ice_agent(&element);
-        certificate::install(&element);
+        let certificate = Certificate::new();
+        if let Some(certificate) = &certificate {
+            certificate.install(&element);
+        }
         element.set_property_from_str("bundle-policy", "max-bundle");
         element.set_property("latency", latency_ms);
         if config.relay_only {
@@ -79,6 +83,7 @@ impl WebrtcBin {
         }
         let this = Self {
             element,
+            certificate,
             handlers: Vec::new(),
             data: None,
         };
@@ -265,15 +270,17 @@ impl WebrtcBin {
             SdpKind::Offer => ("create-offer", "offer"),
             SdpKind::Answer => ("create-answer", "answer"),
         };
+        let certificate = self.certificate.clone();
         let promise = promise(mailbox, token, move |reply| {
             let description = reply
                 .and_then(|reply| reply.get::<WebRTCSessionDescription>(field).ok())
                 .ok_or("webrtcbin has given no description")?;
-            description
-                .sdp()
-                .as_text()
-                .map(|sdp| Some(certificate::correct(&sdp)))
-                .map_err(|_| "the description cannot be written".to_owned())
+            let sdp = description.sdp().as_text();
+            let sdp = sdp.map_err(|_| "the description cannot be written".to_owned())?;
+            Ok(Some(match &certificate {
+                Some(certificate) => certificate.correct(&sdp),
+                None => sdp,
+            }))
         });
         self.element
             .emit_by_name::<()>(action, &[&None::<gst::Structure>, &promise]);
