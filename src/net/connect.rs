@@ -2,18 +2,19 @@
 //! none contains the URL, which carries the credential.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
-use tokio_tungstenite::tungstenite::http::header::{HeaderValue, ORIGIN, RETRY_AFTER};
+use tokio_tungstenite::tungstenite::http::header::{HeaderValue, ORIGIN};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::{Host, Url};
 
 use super::dial::{DialError, dial};
 use super::proxy::{ProxyError, ProxyRules};
+use super::retry_after::retry_after;
 use super::stream::BoxStream;
 use super::tls::{Tls, TlsError};
 use crate::core::io::SocketEnd;
@@ -136,11 +137,6 @@ fn tls_failed(error: &TlsError, detail: String) -> SocketEnd {
 
 /// The server answered with an HTTP status instead of an upgrade.
 fn refusal(response: &Response) -> SocketEnd {
-    // Only the number of seconds; the date form needs a clock that may be wrong at this point.
-    let seconds = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|v| v.to_str().ok()?.trim().parse().ok());
     let body = response.body().as_deref().unwrap_or_default();
     let error = serde_json::from_slice::<serde_json::Value>(body).ok();
     let error = error
@@ -149,7 +145,7 @@ fn refusal(response: &Response) -> SocketEnd {
         .filter(|name| is_symbol(name));
     SocketEnd::Refused {
         status: response.status().as_u16(),
-        retry_after: seconds.map(Duration::from_secs),
+        retry_after: retry_after(response.headers(), SystemTime::now()),
         error: error.map(str::to_owned),
     }
 }

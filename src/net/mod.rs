@@ -6,6 +6,7 @@ mod dial;
 pub mod driver;
 pub mod proxy;
 mod resolve;
+mod retry_after;
 pub mod runtime;
 mod socket;
 mod stream;
