@@ -157,11 +157,18 @@ mod tests {
     }
 
     #[test]
-    fn c002_c003_only_an_origin() {
+    fn c002_only_an_origin() {
         assert_eq!(error("wss://a.example/v1"), Some(EndpointError::Path));
         assert_eq!(error("wss://a.example/?key=x"), Some(EndpointError::Query));
         assert_eq!(error("wss://a.example#x"), Some(EndpointError::Fragment));
-        assert_eq!(error("wss://u:p@a.example"), Some(EndpointError::UserInfo));
+        assert_eq!(error("wss://a.example/"), None);
+    }
+
+    #[test]
+    fn c003_no_user_info() {
+        for url in ["wss://u:p@a.example", "wss://u@a.example", "ws://:p@localhost"] {
+            assert_eq!(error(url), Some(EndpointError::UserInfo), "{url}");
+        }
     }
 
     #[test]

@@ -190,6 +190,8 @@ mod tests {
         assert_eq!(ChannelName::new(&"ä".repeat(129)), Err(NameError::TooLong(256)));
         assert_eq!(ChannelName::new("a\u{85}b"), Err(NameError::ControlCharacter));
         assert_eq!(PeerId::new(&"a".repeat(129)), Err(NameError::TooLong(128)));
+        assert!(PeerId::new(&"a".repeat(128)).is_ok());
+        assert_eq!(PeerId::new(""), Err(NameError::Empty));
         assert_eq!(PeerId::new("a\nb"), Err(NameError::ControlCharacter));
     }
 
