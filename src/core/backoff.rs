@@ -12,7 +12,7 @@ use crate::wire::limits::{
 pub struct ReconnectOptions {
     /// Whether it is done at all.
     pub enabled: bool,
-    /// First delay.
+    /// First delay; zero is allowed, more than `max` is not.
     pub initial: Duration,
     /// Growth per attempt, at least 1.
     pub multiplier: f64,
@@ -42,6 +42,8 @@ impl ReconnectOptions {
     pub fn problem(&self) -> Option<&'static str> {
         if !(self.multiplier.is_finite() && self.multiplier >= 1.0) {
             Some("the reconnect multiplier must be at least 1")
+        } else if self.initial > self.max {
+            Some("the first reconnect delay must not be longer than the longest one")
         } else if !(0.0..=1.0).contains(&self.jitter) {
             Some("the reconnect jitter must be between 0 and 1")
         } else if self.attempts == Some(0) {

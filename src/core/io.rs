@@ -38,7 +38,6 @@ pub trait Machine: Send + 'static {
 pub struct SocketId(pub u64);
 
 /// What the network tells a machine.
-#[derive(Debug)]
 pub enum NetInput {
     /// The WebSocket handshake is done.
     SocketOpened(SocketId),
@@ -89,7 +88,6 @@ pub enum SocketEnd {
 }
 
 /// What a machine wants of the network.
-#[derive(Debug)]
 pub enum NetOutput {
     /// Connect to this URL (it carries the credential).
     OpenSocket {

@@ -16,3 +16,4 @@ pub mod requests;
 pub mod rng;
 pub mod room;
 pub mod roster;
+mod shown;

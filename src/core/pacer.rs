@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::requests::Origin;
-use crate::wire::limits::{PACE_BURST, PACE_DATA_MAX, PACE_RATE, PACE_RATE_MIN, PACE_SIGNALS_MAX};
+use crate::wire::limits::{
+    PACE_BURST, PACE_CONTROL_MAX, PACE_DATA_MAX, PACE_RATE, PACE_RATE_MIN, PACE_SIGNALS_MAX,
+};
 use crate::wire::{PeerId, RequestId};
 
 /// How urgent a direct message is; the most urgent first.
@@ -26,7 +28,7 @@ pub enum Priority {
 }
 
 /// A frame that waits for its turn.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Outbound {
     /// The text to send.
     pub text: String,
@@ -80,9 +82,13 @@ impl Pacer {
         self.rate = (self.rate / 2.0).max(PACE_RATE_MIN);
     }
 
-    /// Subscriptions and pings go first; there are few.
-    pub fn push_control(&mut self, frame: Outbound) {
+    /// Subscriptions and pings go first; there are few. False if the queue is full.
+    pub fn push_control(&mut self, frame: Outbound) -> bool {
+        if self.control.len() >= PACE_CONTROL_MAX {
+            return false;
+        }
         self.control.push_back(frame);
+        true
     }
 
     /// A signal for a peer. False if the queue is full.
@@ -238,7 +244,7 @@ mod tests {
         assert!(pacer.push_signal(&peer("b"), Priority::Description, frame("b2")));
         assert!(pacer.push_signal(&peer("b"), Priority::Candidate, frame("b3")));
         assert!(pacer.push_signal(&peer("c"), Priority::Metadata, frame("c1")));
-        pacer.push_control(frame("ping"));
+        assert!(pacer.push_control(frame("ping")));
         let order: Vec<String> = std::iter::from_fn(|| pacer.pop(now))
             .map(|frame| frame.text)
             .collect();
@@ -256,7 +262,11 @@ mod tests {
         assert!(!pacer.push_signal(&peer("b"), Priority::Description, frame("x")));
         assert_eq!(pacer.drain_peer(&peer("a")).len(), PACE_SIGNALS_MAX);
         assert!(pacer.push_signal(&peer("b"), Priority::Description, frame("x")));
-        assert_eq!(pacer.drain().len(), 1);
+        for _ in 0..PACE_CONTROL_MAX {
+            assert!(pacer.push_control(frame("x")));
+        }
+        assert!(!pacer.push_control(frame("x")));
+        assert_eq!(pacer.drain().len(), 1 + PACE_CONTROL_MAX);
         assert_eq!(pacer.deadline(), None);
     }
 

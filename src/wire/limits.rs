@@ -111,6 +111,9 @@ pub const PACE_RATE_MIN: f64 = 10.0;
 /// Signalling frames that may wait for their turn; at 80/s the last one would already be late for any negotiation.
 pub const PACE_SIGNALS_MAX: usize = 4096;
 
+/// Subscriptions that may wait for their turn: far more than the 100 channels a connection may have.
+pub const PACE_CONTROL_MAX: usize = 1024;
+
 /// Application frames that may wait for their turn; more are refused to the caller.
 pub const PACE_DATA_MAX: usize = 1024;
 

@@ -5,7 +5,6 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::{Client, ClientEvent, ClientState, InvalidState, RequestError, SubscribeOptions, Tracked};
-use crate::core::io::NetOutput;
 use crate::core::pacer::{Outbound, Pacer, Priority};
 use crate::core::requests::Origin;
 use crate::wire::{ChannelName, ClientFrame, CloseCode, PeerId, RequestId};
@@ -35,31 +34,23 @@ impl Client {
             ClientState::Idle => return self.set_state(ClientState::Closed),
             _ => {}
         }
-        if let Some(attempt) = self.attempt {
-            self.net.push_back(NetOutput::CloseSocket {
-                id: attempt.id,
-                code: CloseCode::NORMAL.0,
-                reason: "",
-            });
-        }
+        self.close_socket(CloseCode::NORMAL, "");
         self.drop_connection();
         self.finish(CloseCode::NORMAL, String::new());
     }
 
-    /// Subscribes, and keeps the channel subscribed over reconnects.
+    /// Subscribes, and keeps the channel subscribed over reconnects, also if the server refuses it now. A request
+    /// that cannot even be sent changes no more than the options of a channel that is kept already.
     pub fn subscribe(
         &mut self,
         now: Instant,
         channel: &ChannelName,
         options: SubscribeOptions,
     ) -> Result<RequestId, RequestError> {
-        if self.live_socket().is_none() {
-            // A channel that is already tracked stays so, with the new options.
-            if let Some(tracked) = self.tracked.get_mut(channel) {
-                tracked.options = options;
-            }
-            return Err(RequestError::NotConnected);
+        if let Some(tracked) = self.tracked.get_mut(channel) {
+            tracked.options = options;
         }
+        let id = self.push_subscribe(channel, options, Origin::Caller)?;
         self.tracked.insert(
             channel.clone(),
             Tracked {
@@ -68,7 +59,6 @@ impl Client {
                 retry_at: None,
             },
         );
-        let id = self.push_subscribe(channel, options, Origin::Caller);
         self.flush(now);
         Ok(id)
     }
@@ -76,12 +66,11 @@ impl Client {
     /// Unsubscribes. The channel is not restored any more, whatever becomes of the request.
     pub fn unsubscribe(&mut self, now: Instant, channel: &ChannelName) -> Result<RequestId, RequestError> {
         self.tracked.remove(channel);
-        if self.live_socket().is_none() {
-            return Err(RequestError::NotConnected);
-        }
         let request_id = self.rng.request_id();
-        let text = ClientFrame::Unsubscribe { channel, request_id }.to_text();
-        self.pacer.push_control(caller(text, request_id));
+        let text = self.sendable(ClientFrame::Unsubscribe { channel, request_id })?;
+        if !self.pacer.push_control(caller(text, request_id)) {
+            return Err(RequestError::QueueFull);
+        }
         self.flush(now);
         Ok(request_id)
     }
@@ -159,7 +148,7 @@ impl Client {
     }
 
     /// The server measures the whole frame, so we do.
-    fn sendable(&self, frame: ClientFrame<'_>) -> Result<String, RequestError> {
+    pub(super) fn sendable(&self, frame: ClientFrame<'_>) -> Result<String, RequestError> {
         if self.live_socket().is_none() {
             return Err(RequestError::NotConnected);
         }
@@ -178,20 +167,19 @@ impl Client {
         channel: &ChannelName,
         options: SubscribeOptions,
         origin: Origin,
-    ) -> RequestId {
+    ) -> Result<RequestId, RequestError> {
         let request_id = self.rng.request_id();
         let include_sender_metadata = options.include_sender_metadata;
-        let text = ClientFrame::Subscribe {
+        let text = self.sendable(ClientFrame::Subscribe {
             channel,
             request_id,
             include_sender_metadata,
+        })?;
+        let request = Some((request_id, origin));
+        match self.pacer.push_control(Outbound { text, request }) {
+            true => Ok(request_id),
+            false => Err(RequestError::QueueFull),
         }
-        .to_text();
-        self.pacer.push_control(Outbound {
-            text,
-            request: Some((request_id, origin)),
-        });
-        request_id
     }
 }
 

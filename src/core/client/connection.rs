@@ -107,17 +107,15 @@ impl Client {
             self.lost(now, CloseCode::INACTIVITY, String::new());
         } else if keepalive.heartbeat <= now {
             keepalive.heartbeat = now + interval;
-            if self.live_socket().is_some() {
-                self.pacer.push_control(Outbound {
-                    text: ClientFrame::Ping.to_text(),
-                    request: None,
-                });
+            if let Ok(text) = self.sendable(ClientFrame::Ping) {
+                self.pacer.push_control(Outbound { text, request: None });
             }
         }
     }
 
+    /// Closes the socket of the attempt, if it has got so far as to have one.
     pub(super) fn close_socket(&mut self, code: CloseCode, reason: &'static str) {
-        if let Some(attempt) = self.attempt {
+        if let Some(attempt) = self.attempt.filter(|attempt| attempt.has_socket()) {
             self.net.push_back(NetOutput::CloseSocket {
                 id: attempt.id,
                 code: code.0,
@@ -129,7 +127,7 @@ impl Client {
     pub(super) fn socket_ended(&mut self, now: Instant, end: SocketEnd) {
         let live = self.live_socket().is_some();
         match end {
-            SocketEnd::Closed { code, reason } => self.lost(now, CloseCode(code), reason),
+            SocketEnd::Closed { code, reason } => self.lost(now, CloseCode(code), scrub(&reason)),
             _ if live => self.lost(now, CloseCode::ABNORMAL, String::new()),
             SocketEnd::Lost { detail } => {
                 let detail = scrub(&detail);
@@ -163,6 +161,7 @@ impl Client {
         }
         let disposition = match (status, &self.config.credential) {
             (401 | 403, CredentialSource::ApiKey(_)) => Disposition::Terminal,
+            // A fresh token may be better. Attempts that fail in other ways in between say nothing about tokens.
             (401 | 403, CredentialSource::TokenProvider) => {
                 self.auth_refusals += 1;
                 match self.auth_refusals >= AUTH_REFUSALS_MAX {

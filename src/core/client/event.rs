@@ -22,8 +22,8 @@ pub enum ClientState {
     Closed,
 }
 
-/// Events, in the order in which they happened.
-#[derive(Debug, Clone, PartialEq)]
+/// Events, in the order in which they happened. `Debug` shows no secrets.
+#[derive(Clone, PartialEq)]
 pub enum ClientEvent {
     /// The server has welcomed us.
     Connected(Connected),
@@ -123,8 +123,8 @@ pub enum ClientEvent {
     FrameDropped(&'static str),
 }
 
-/// What a welcome says.
-#[derive(Debug, Clone, PartialEq)]
+/// What a welcome says. `Debug` shows no secrets.
+#[derive(Clone, PartialEq)]
 pub struct Connected {
     /// Our id on this connection.
     pub peer_id: PeerId,

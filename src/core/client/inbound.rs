@@ -6,7 +6,7 @@ use super::{Attempt, Client, ClientEvent, ClientState, Connected, Phase, Request
 use crate::core::io::{NetInput, SocketId};
 use crate::core::requests::Origin;
 use crate::wire::limits::{INBOUND_TEXT_MAX, REPLAY_RETRIES, REPLAY_SPACING};
-use crate::wire::{ChannelName, CloseCode, FrameError, RequestId, ServerFrame, Welcome};
+use crate::wire::{ChannelName, CloseCode, FrameError, RequestId, ServerFrame, Welcome, scrub};
 
 impl Client {
     pub(super) fn handle_net_input(&mut self, now: Instant, input: NetInput) {
@@ -28,7 +28,7 @@ impl Client {
     /// Whether there is a socket of this name, and it is the newest.
     fn is_current(&self, id: SocketId) -> bool {
         self.attempt
-            .is_some_and(|attempt| attempt.id == id && !matches!(attempt.phase, Phase::Token { .. }))
+            .is_some_and(|attempt| attempt.id == id && attempt.has_socket())
     }
 
     fn text(&mut self, now: Instant, text: &str) {
@@ -159,7 +159,9 @@ impl Client {
             };
             tracked.retry_at = None;
             let options = tracked.options;
-            self.push_subscribe(&channel, options, Origin::Replay(channel.clone()));
+            if let Err(error) = self.push_subscribe(&channel, options, Origin::Replay(channel.clone())) {
+                self.replay_failed(now, channel, error);
+            }
         }
     }
 
@@ -169,8 +171,10 @@ impl Client {
         };
         match self.requests.settle(id) {
             Some(Origin::Caller) => self.events.push_back(ClientEvent::Acked(id)),
-            Some(Origin::Replay(channel)) => self.events.push_back(ClientEvent::Resubscribed(channel)),
-            None => {}
+            Some(Origin::Replay(channel)) if self.tracked.contains_key(&channel) => {
+                self.events.push_back(ClientEvent::Resubscribed(channel));
+            }
+            Some(Origin::Replay(_)) | None => {}
         }
     }
 
@@ -181,6 +185,7 @@ impl Client {
         message: Option<String>,
         request_id: Option<&str>,
     ) {
+        let message = message.as_deref().map(scrub);
         let id = request_id.and_then(RequestId::parse);
         let settled = id.and_then(|id| Some((id, self.requests.settle(id)?)));
         match settled {
@@ -201,13 +206,18 @@ impl Client {
         origin: Origin,
         error: RequestError,
     ) {
-        let Origin::Replay(channel) = origin else {
-            return self.events.push_back(ClientEvent::RequestFailed(id, error));
-        };
+        match origin {
+            Origin::Caller => self.events.push_back(ClientEvent::RequestFailed(id, error)),
+            Origin::Replay(channel) => self.replay_failed(now, channel, error),
+        }
+    }
+
+    fn replay_failed(&mut self, now: Instant, channel: ChannelName, error: RequestError) {
         let Some(tracked) = self.tracked.get_mut(&channel) else {
             return;
         };
-        let will_retry = tracked.failures < REPLAY_RETRIES;
+        let futile = matches!(error, RequestError::Oversized { .. });
+        let will_retry = tracked.failures < REPLAY_RETRIES && !futile;
         tracked.failures += 1;
         tracked.retry_at = will_retry.then_some(now + REPLAY_SPACING);
         self.events.push_back(ClientEvent::ResubscribeFailed {

@@ -63,6 +63,12 @@ struct Attempt {
     phase: Phase,
 }
 
+impl Attempt {
+    fn has_socket(&self) -> bool {
+        !matches!(self.phase, Phase::Token { .. })
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Keepalive {
     heartbeat: Instant,

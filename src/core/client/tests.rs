@@ -1,9 +1,18 @@
 //! The client under virtual time. Names carry the number of the conformance item they prove.
 
-mod connection;
-mod messages;
+mod closing;
+mod frames;
+mod keepalive;
+mod pacing;
 mod random;
 mod reconnect;
+mod refusals;
+mod replay;
+mod requests;
+mod secrets;
+mod settings;
+mod tokens;
+mod welcome;
 
 use std::time::Duration;
 
@@ -11,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::core::io::SocketEnd;
-use crate::wire::{CloseCode, Endpoint, Secret};
+use crate::wire::{CloseCode, Endpoint, RequestId, Secret};
 
 /// A client, its clock, and everything it has said.
 struct Bench {
@@ -37,6 +46,26 @@ fn token_config() -> ClientConfig {
     ClientConfig {
         credential: CredentialSource::TokenProvider,
         ..key_config()
+    }
+}
+
+/// A server that has nothing to say but the welcome.
+fn welcome_frame() -> Value {
+    json!({"type": "welcome", "peerId": "me", "serverTime": 1, "expiresAt": null, "maxMessageSize": 65536})
+}
+
+fn with_attempts(attempts: u32, config: ClientConfig) -> ClientConfig {
+    let reconnect = ReconnectOptions {
+        attempts: Some(attempts),
+        ..config.reconnect
+    };
+    ClientConfig { reconnect, ..config }
+}
+
+/// A connection that breaks.
+fn reset() -> SocketEnd {
+    SocketEnd::Lost {
+        detail: "reset".into(),
     }
 }
 
@@ -109,7 +138,71 @@ impl Bench {
     }
 
     fn welcome(&mut self) {
-        self.frame(json!({"type": "welcome", "peerId": "me", "serverTime": 1, "expiresAt": null, "maxMessageSize": 65536}));
+        self.frame(welcome_frame());
+    }
+
+    fn ack(&mut self, id: RequestId) {
+        self.frame(json!({"type": "ack", "requestId": id.to_string()}));
+    }
+
+    fn connect(&mut self) {
+        self.client.connect(self.now).unwrap();
+        self.drain();
+    }
+
+    /// The connection breaks, and the next attempt opens a socket that waits for its welcome.
+    fn reopen(&mut self) {
+        self.closed(1006);
+        self.until_attempt();
+        self.open();
+    }
+
+    /// The connection breaks, and the next one is as good. What is left to read came with its welcome.
+    fn reconnect(&mut self) {
+        self.reopen();
+        self.net.clear();
+        self.events.clear();
+        self.welcome();
+    }
+
+    fn close(&mut self) {
+        self.client.close();
+        self.drain();
+    }
+
+    fn subscribe(&mut self, name: &str) -> Result<RequestId, RequestError> {
+        self.subscribe_with(name, false)
+    }
+
+    fn subscribe_with(
+        &mut self,
+        name: &str,
+        include_sender_metadata: bool,
+    ) -> Result<RequestId, RequestError> {
+        let options = SubscribeOptions {
+            include_sender_metadata,
+        };
+        let result = self.client.subscribe(self.now, &channel(name), options);
+        self.drain();
+        result
+    }
+
+    fn unsubscribe(&mut self, name: &str) -> Result<RequestId, RequestError> {
+        let result = self.client.unsubscribe(self.now, &channel(name));
+        self.drain();
+        result
+    }
+
+    fn publish(&mut self, data: Value) -> Result<RequestId, RequestError> {
+        let result = self.client.publish(self.now, &channel("c"), &data);
+        self.drain();
+        result
+    }
+
+    fn send(&mut self, to: &str, data: Value, priority: Priority) -> Result<RequestId, RequestError> {
+        let result = self.client.send(self.now, &peer(to), &data, priority);
+        self.drain();
+        result
     }
 
     fn end(&mut self, end: SocketEnd) {
@@ -172,6 +265,11 @@ impl Bench {
             .as_str()
             .unwrap()
             .to_owned()
+    }
+
+    /// One member of every frame that was sent.
+    fn sent_members(&self, member: &str) -> Vec<Value> {
+        self.sent().iter().map(|frame| frame[member].clone()).collect()
     }
 
     fn close_codes(&self) -> Vec<u16> {
