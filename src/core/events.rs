@@ -149,6 +149,11 @@ pub enum RoomEvent {
         /// In how long.
         delay_ms: u64,
     },
+    /// Something does not work as it was set up, but the room goes on without it.
+    Warning {
+        /// What, with what to do.
+        text: String,
+    },
     /// The room cannot go on; `Left` follows.
     Fatal {
         /// Symbolic name, as the SDKs have it: `invalid_token`, `action_not_permitted`, …

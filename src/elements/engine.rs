@@ -1,20 +1,23 @@
 //! Wires one element together: the room on the network driver, a session for each peer, the notifier.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::notifier::Notifier;
 use crate::core::events::{RoomEvent, RoomInput, RoomOutput};
 use crate::core::io::{Generation, SessionCommand};
 use crate::core::room::{Room, RoomConfig};
-use crate::net::{self, DriverOptions, Handle, Runtime};
+use crate::net::{self, DriverOptions, Handle, Runtime, TlsOptions, Tunnels};
 use crate::session::{Feed, Loopback, Outlet, PeerSession, Registry, SessionContext, Timing};
 use crate::wire::PeerId;
 
 /// How long leaving may take in all; the service's close handshake has one second of it.
 const LEAVE_PATIENCE: Duration = Duration::from_millis(1700);
+
+/// Different warnings of one run; servers may change with every welcome.
+const WARNINGS_MAX: usize = 100;
 
 /// Where the media of a peer goes.
 pub type OutletOf = Box<dyn Fn(&PeerId) -> Arc<dyn Outlet> + Send + Sync>;
@@ -41,6 +44,9 @@ struct Shared {
     next_peer: AtomicU32,
     sessions: Mutex<HashMap<PeerId, (Generation, PeerSession)>>,
     room: OnceLock<Handle<RoomInput>>,
+    tunnels: Tunnels,
+    /// Warnings that the application has had. What one session finds, the next ones find too.
+    warned: Mutex<HashSet<String>>,
     /// The room has told its last event.
     left: AtomicBool,
 }
@@ -48,6 +54,16 @@ struct Shared {
 impl Shared {
     fn sessions(&self) -> MutexGuard<'_, HashMap<PeerId, (Generation, PeerSession)>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the application, once.
+    fn warn(&self, text: String) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = warned.len() < WARNINGS_MAX && warned.insert(text.clone());
+        drop(warned);
+        if new {
+            self.notifier.post(RoomEvent::Warning { text });
+        }
     }
 }
 
@@ -71,7 +87,11 @@ impl Engine {
         // What can fail comes before the thread.
         let room = Room::new(config, Instant::now()).map_err(std::io::Error::other)?;
         let notifier = Notifier::spawn(&parts.name, before, handler)?;
-        let shared = Arc::new(Shared {
+        let tls = TlsOptions {
+            ca_file: options.ca_file.clone(),
+        };
+        let shared = Arc::new_cyclic(|shared| Shared {
+            tunnels: Tunnels::new(&runtime, tls, warner(shared.clone())),
             timing: Mutex::new(parts.timing.clone()),
             registry: Registry::default(),
             next_peer: AtomicU32::new(0),
@@ -79,6 +99,7 @@ impl Engine {
             notifier,
             sessions: Mutex::default(),
             room: OnceLock::new(),
+            warned: Mutex::default(),
             left: AtomicBool::new(false),
         });
         let outputs = shared.clone();
@@ -133,6 +154,15 @@ impl Drop for Engine {
     }
 }
 
+/// What sessions and tunnels tell their warnings to.
+fn warner(shared: Weak<Shared>) -> impl Fn(String) + Send + Sync {
+    move |text| {
+        if let Some(shared) = shared.upgrade() {
+            shared.warn(shared.tunnels.unmask(text));
+        }
+    }
+}
+
 fn on_output(shared: &Arc<Shared>, output: RoomOutput) {
     match output {
         RoomOutput::Event(event) => {
@@ -147,7 +177,8 @@ fn on_output(shared: &Arc<Shared>, output: RoomOutput) {
 
 fn on_command(shared: &Arc<Shared>, peer: PeerId, generation: Generation, command: SessionCommand) {
     match command {
-        SessionCommand::Create(config) => {
+        SessionCommand::Create(mut config) => {
+            config.ice_servers = shared.tunnels.through(config.ice_servers);
             let session = PeerSession::spawn(context(shared, &peer, generation));
             session.send(SessionCommand::Create(config));
             let replaced = shared.sessions().insert(peer, (generation, session));
@@ -192,6 +223,7 @@ fn context(shared: &Arc<Shared>, peer: &PeerId, generation: Generation) -> Sessi
         latency: shared.parts.latency,
         loopback: Loopback::Auto,
         registry: shared.registry.clone(),
+        warn: Box::new(warner(Arc::downgrade(shared))),
         events: Box::new(move |event| {
             if let Some(room) = &room {
                 let _ = room.send(RoomInput::Session(id.clone(), generation, event));

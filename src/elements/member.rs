@@ -224,6 +224,9 @@ impl Member {
         match event {
             RoomEvent::Fatal { code, text } => post_error(element, code, text),
             RoomEvent::Retrying { text, .. } => post_retry(element, text),
+            RoomEvent::Warning { text } => {
+                gst::element_warning!(element, gst::ResourceError::Settings, ("{text}"));
+            }
             RoomEvent::NegotiationError(peer, problem) => {
                 gst::element_warning!(
                     element,
@@ -280,6 +283,7 @@ fn log(element: &gst::Element, event: &RoomEvent) {
                 problem.text
             );
         }
+        RoomEvent::Warning { text } => gst::warning!(CAT, obj = element, "{text}"),
         other => gst::info!(CAT, obj = element, "{other:?}"),
     }
 }

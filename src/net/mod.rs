@@ -12,9 +12,11 @@ mod socket;
 mod stream;
 pub mod tls;
 pub mod token;
+pub mod tunnel;
 
 pub use driver::{DriverOptions, Ended, Handle, spawn};
 pub use proxy::ProxyPolicy;
 pub use runtime::Runtime;
 pub use tls::TlsOptions;
 pub use token::{TokenReply, TokenSource};
+pub use tunnel::Tunnels;

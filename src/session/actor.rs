@@ -12,7 +12,7 @@ use super::message::{Mailbox, Message, Origin};
 use super::registry::Ticket;
 use super::transport::Transport;
 use super::webrtcbin::Side;
-use super::{CAT, SessionContext};
+use super::{CAT, SessionContext, ice};
 use crate::core::io::{Codec, ConnectionState, Routing, SessionCommand, SessionEvent, SessionOp};
 use crate::wire::SdpKind;
 
@@ -22,6 +22,10 @@ const REPLY_LIMIT: Duration = Duration::from_secs(10);
 /// How long after the first local description gathering may take. Before 1.27.50 webrtcbin may never say that it is
 /// complete.
 const GATHER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long after the first local description we wait for a relay before we say that there is none. Gathering itself
+/// does not end when a TCP connection to a server is closed at once (libnice 0.1.21).
+const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// `GST_FLOW_NOT_NEGOTIATED`
 const NOT_NEGOTIATED: i32 = -4;
@@ -49,7 +53,10 @@ pub(super) struct Actor {
     /// Candidates that came while a local description was being set: they belong behind `LocalSet`.
     held: Vec<SessionEvent>,
     gathered: bool,
+    /// There is a relay candidate.
+    relayed: bool,
     gather_deadline: Option<Instant>,
+    relay_deadline: Option<Instant>,
     routing: Routing,
     promised: Promised,
     /// The remote offer whose answer is not in place yet.
@@ -70,7 +77,9 @@ impl Actor {
             backlog: VecDeque::new(),
             held: Vec::new(),
             gathered: false,
+            relayed: false,
             gather_deadline: None,
+            relay_deadline: None,
             routing: Routing::default(),
             promised: Promised::default(),
             answering: None,
@@ -112,6 +121,7 @@ impl Actor {
         reply
             .into_iter()
             .chain(self.gather_deadline)
+            .chain(self.relay_deadline)
             .chain(receiving)
             .min()
     }
@@ -127,6 +137,9 @@ impl Actor {
         }
         if self.gather_deadline.is_some_and(|deadline| deadline <= now) {
             self.gathering_complete();
+        }
+        if self.relay_deadline.is_some_and(|deadline| deadline <= now) {
+            self.check_relays();
         }
         if self.receiving_deadline().is_some_and(|deadline| deadline <= now) {
             self.receive(|transport| transport.receivers.check());
@@ -153,6 +166,7 @@ impl Actor {
             }
             Message::Reply { token, reply } => self.reply(token, reply),
             Message::Candidate { mline, candidate } => {
+                self.relayed |= ice::is_relayed(&candidate);
                 self.hold(SessionEvent::Candidate { mline, candidate })
             }
             Message::Gathered => self.gathering_complete(),
@@ -199,7 +213,17 @@ impl Actor {
     fn gathering_complete(&mut self) {
         self.gather_deadline = None;
         if !std::mem::replace(&mut self.gathered, true) {
+            self.check_relays();
             self.hold(SessionEvent::GatheringComplete);
+        }
+    }
+
+    /// libnice says nothing about a server that refuses us.
+    fn check_relays(&mut self) {
+        self.relay_deadline = None;
+        let useless = self.transport.as_ref().filter(|_| !self.relayed);
+        if let Some(warning) = useless.and_then(|transport| transport.plan.no_relay()) {
+            (self.context.warn)(warning);
         }
     }
 
@@ -264,7 +288,12 @@ impl Actor {
                     None => Transport::start(&self.context, &config, &self.mailbox),
                 };
                 match made {
-                    Ok(transport) => self.transport = Some(transport),
+                    Ok(transport) => {
+                        for warning in &transport.plan.warnings {
+                            (self.context.warn)(warning.clone());
+                        }
+                        self.transport = Some(transport);
+                    }
                     Err(reason) => self.fail(SessionOp::Create, reason),
                 }
             }
@@ -375,6 +404,7 @@ impl Actor {
             SessionOp::SetLocal => {
                 if !self.gathered && self.gather_deadline.is_none() {
                     self.gather_deadline = Some(Instant::now() + GATHER_LIMIT);
+                    self.relay_deadline = Some(Instant::now() + RELAY_PATIENCE);
                 }
                 // The answer is in place, or an offer, whose senders have their m-lines now: nothing to hide from.
                 self.answering = None;

@@ -1,17 +1,17 @@
-//! ICE servers in webrtcbin's words. Pure.
+//! ICE servers in webrtcbin's words, and what to say about those that are of no use. Pure.
 //!
 //! webrtcbin takes `stun://host:port` and `turn://user:password@host:port?transport=udp|tcp`, not the W3C forms
 //! `stun:host:port` and `turn:host:port`, and wants the user information percent-encoded.
 
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 
 use crate::core::io::IceServer;
 use crate::wire::secret::Secret;
+use crate::wire::{IceScheme, IceTransport, IceUrl, IceUrlError};
 
 /// libnice drops what goes beyond this number of relays per component (`NICE_CANDIDATE_MAX_TURN_SERVERS`).
 pub const MAX_RELAYS: usize = 8;
-
-const DEFAULT_PORT: u16 = 3478;
 
 /// What webrtcbin is given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,21 +19,42 @@ pub struct IcePlan {
     /// For `stun-server`; webrtcbin knows one only, so the first usable one.
     pub stun: Option<String>,
     /// For `add-turn-server`, in the order of the servers, at most [`MAX_RELAYS`].
-    pub relays: Vec<Secret<String>>,
+    pub relays: Vec<Relay>,
     /// Why the others were left out. Names schemes and reasons, never hosts or credentials.
     pub warnings: Vec<String>,
+    /// A server is on this machine, under a loopback address.
+    pub on_loopback: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Transport {
-    Udp,
-    Tcp,
+/// One TURN server over one transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// With user name and password.
+    pub url: Secret<String>,
+    /// The same without them, in the W3C form, for messages.
+    pub name: String,
 }
 
-struct Address<'a> {
-    host: &'a str,
-    port: u16,
-    transport: Transport,
+impl IcePlan {
+    /// What to say when gathering has ended without a single relay candidate.
+    pub fn no_relay(&self) -> Option<String> {
+        let names: Vec<&str> = self.relays.iter().map(|relay| relay.name.as_str()).collect();
+        let (who, what) = match names.len() {
+            0 => return None,
+            1 => ("the TURN server", "gives no relay"),
+            _ => ("none of the TURN servers", "gives a relay"),
+        };
+        Some(format!(
+            "{who} {} {what}: it cannot be reached, or user name or password are wrong or have expired",
+            names.join(", ")
+        ))
+    }
+}
+
+/// Whether a local candidate is a relay's.
+pub fn is_relayed(candidate: &str) -> bool {
+    let mut words = candidate.split(' ').skip_while(|word| *word != "typ");
+    words.nth(1) == Some("relay")
 }
 
 /// Translates validated servers. What cannot be used is left out with a warning: a call may well connect without.
@@ -50,82 +71,57 @@ pub fn plan(servers: &[IceServer]) -> IcePlan {
 }
 
 fn add(plan: &mut IcePlan, server: &IceServer, url: &str) -> Result<(), String> {
-    let (scheme, rest) = url.split_once(':').ok_or("an ICE server URL has no scheme")?;
-    match scheme.to_ascii_lowercase().as_str() {
-        "stun" => {
-            let address = parse(rest).ok_or("a stun: URL is malformed")?;
+    let url = IceUrl::parse(url).map_err(|error| match error {
+        IceUrlError::Scheme => "an ICE server URL is neither stun: nor turn:".to_owned(),
+        IceUrlError::Malformed(scheme) => format!("a {}: URL is malformed", scheme.as_str()),
+    })?;
+    match url.scheme {
+        IceScheme::Stun => {
             if plan.stun.is_none() {
-                plan.stun = Some(format!("stun://{}:{}", address.host, address.port));
+                plan.on_loopback |= is_loopback(&url);
+                plan.stun = Some(format!("stun://{}:{}", url.host, url.port));
             }
             Ok(())
         }
-        "turn" => add_relay(plan, server, rest),
-        // libnice sends TURN over plain TCP to a turns: port (all versions): user name and nonce in clear.
-        "turns" => Err("turns: servers are not used yet, because libnice has no TLS".into()),
-        "stuns" => Err("stuns: servers are not used, because libnice has no TLS".into()),
-        _ => Err("an ICE server URL is neither stun: nor turn:".into()),
+        IceScheme::Turn => add_relay(plan, server, &url),
+        // libnice sends TURN over plain TCP to a turns: port (all versions): user name and nonce in clear. Those over
+        // TCP do not come as far as this, see net::tunnel.
+        IceScheme::Turns => Err("turns: servers over UDP (DTLS) are not used".into()),
+        IceScheme::Stuns => Err("stuns: servers are not used, because libnice has no TLS".into()),
     }
 }
 
-fn add_relay(plan: &mut IcePlan, server: &IceServer, rest: &str) -> Result<(), String> {
-    let address = parse(rest).ok_or("a turn: URL is malformed")?;
+/// Whether only a socket on 127.0.0.1 reaches it. libnice's TCP sockets choose their address themselves.
+fn is_loopback(url: &IceUrl<'_>) -> bool {
+    let here = url.host.eq_ignore_ascii_case("localhost")
+        || url.host.parse().is_ok_and(|ip: Ipv4Addr| ip.is_loopback());
+    here && url.transport == IceTransport::Udp
+}
+
+fn add_relay(plan: &mut IcePlan, server: &IceServer, url: &IceUrl<'_>) -> Result<(), String> {
     let (Some(user), Some(password)) = (&server.username, &server.credential) else {
         return Err("a turn: server without user name and credential is not used".into());
     };
     if plan.relays.len() >= MAX_RELAYS {
         return Err(format!("more than {MAX_RELAYS} relays are not used"));
     }
-    let transport = match address.transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-    };
     // Without `transport` webrtcbin makes two relays of it; RFC 7065 means UDP.
-    let url = Secret::new(format!(
-        "turn://{}:{}@{}:{}?transport={transport}",
-        encode(user.expose()),
-        encode(password.expose()),
-        address.host,
-        address.port
-    ));
-    if !plan.relays.contains(&url) {
-        plan.relays.push(url);
+    let relay = Relay {
+        url: Secret::new(format!(
+            "turn://{}:{}@{}:{}?transport={}",
+            encode(user.expose()),
+            encode(password.expose()),
+            url.host,
+            url.port,
+            url.transport.as_str()
+        )),
+        name: url.to_string(),
+    };
+    if !plan.relays.contains(&relay) {
+        plan.on_loopback |= is_loopback(url);
+        plan.relays.push(relay);
     }
     Ok(())
-}
-
-/// `host[:port][?transport=udp|tcp]`, host a name, an IPv4 address or a bracketed IPv6 address.
-fn parse(rest: &str) -> Option<Address<'_>> {
-    let (authority, query) = match rest.split_once('?') {
-        Some((authority, query)) => (authority, Some(query)),
-        None => (rest, None),
-    };
-    let authority = authority.strip_prefix("//").unwrap_or(authority);
-    let transport = match query.map(str::to_ascii_lowercase).as_deref() {
-        None | Some("transport=udp") => Transport::Udp,
-        Some("transport=tcp") => Transport::Tcp,
-        Some(_) => return None,
-    };
-    let split = match authority.strip_prefix('[') {
-        Some(inner) => inner.find(']').map(|end| end + 2)?,
-        None => authority.find(':').unwrap_or(authority.len()),
-    };
-    let (host, port) = authority.split_at_checked(split)?;
-    let port = match port.strip_prefix(':') {
-        Some(digits) => digits.parse().ok().filter(|port| *port != 0)?,
-        None if port.is_empty() => DEFAULT_PORT,
-        None => return None,
-    };
-    let legal = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    let legal_v6 = |c: char| c.is_ascii_hexdigit() || ":.".contains(c);
-    let fine = match host.strip_prefix('[') {
-        Some(inner) => inner.strip_suffix(']')?.chars().all(legal_v6),
-        None => !host.is_empty() && host.chars().all(legal),
-    };
-    fine.then_some(Address {
-        host,
-        port,
-        transport,
-    })
 }
 
 /// Everything but RFC 3986 "unreserved": libnice's caller splits the user information at `:` and `@`.
@@ -157,7 +153,7 @@ mod tests {
         plan(&[server(url)])
             .relays
             .iter()
-            .map(|relay| relay.expose().clone())
+            .map(|relay| relay.url.expose().clone())
             .collect()
     }
 
@@ -173,6 +169,51 @@ mod tests {
         assert_eq!(relays("TURN:[2001:db8::1]"), expected);
         let expected = vec![format!("turn://{USERINFO}@[::1]:99?transport=udp")];
         assert_eq!(relays("turn:[::1]:99?transport=udp"), expected);
+    }
+
+    #[test]
+    fn servers_on_this_machine_are_noticed() {
+        for url in ["turn:127.0.0.1", "stun:LocalHost:1", "turn:127.9.9.9:3478"] {
+            assert!(plan(&[server(url)]).on_loopback, "{url}");
+        }
+        for url in [
+            "turn:127.0.0.1?transport=tcp",
+            "turn:192.0.2.1",
+            "stun:127.0.0.1.example.com",
+            "turn:[2001:db8::1]",
+        ] {
+            assert!(!plan(&[server(url)]).on_loopback, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_server_without_relay_is_named_without_its_secrets() {
+        assert_eq!(plan(&[server("stun:h")]).no_relay(), None);
+        let one = plan(&[server("turn:h")]).no_relay().unwrap();
+        assert!(
+            one.starts_with("the TURN server turn:h:3478?transport=udp gives no relay"),
+            "{one}"
+        );
+        let two = plan(&[server("turn:h"), server("turn:[::1]:9?transport=tcp")])
+            .no_relay()
+            .unwrap();
+        assert!(
+            two.contains("turn:h:3478?transport=udp, turn:[::1]:9?transport=tcp gives"),
+            "{two}"
+        );
+        assert!(!two.contains("1700") && !two.contains("p%40") && !two.contains("p@"));
+    }
+
+    #[test]
+    fn relay_candidates_are_told_from_others() {
+        assert!(is_relayed(
+            "candidate:5 1 UDP 1 192.0.2.9 5000 typ relay raddr 192.0.2.1 rport 9"
+        ));
+        assert!(!is_relayed(
+            "candidate:5 1 UDP 1 192.0.2.9 5000 typ srflx raddr 192.0.2.1 rport 9"
+        ));
+        assert!(!is_relayed("candidate:relay 1 UDP 1 192.0.2.9 5000 typ host"));
+        assert!(!is_relayed("") && !is_relayed("typ"));
     }
 
     #[test]
@@ -195,7 +236,7 @@ mod tests {
             "turn:u@h",
             "turn:h?transport=tls",
             "turn:h?x=1",
-            "turns:h:443",
+            "turns:h:443?transport=udp",
             "stuns:h",
             "http://h",
             "turn:h/..",

@@ -107,6 +107,9 @@ pub struct SessionContext {
     pub outlet: Arc<dyn Outlet>,
     /// Takes the session's events, in order, on the session's thread. Must not block: post to the room's queue.
     pub events: Box<dyn Fn(SessionEvent) + Send + Sync>,
+    /// Takes what the user should know about the ICE servers, in words to show. Must not block; may be told the same
+    /// again.
+    pub warn: Box<dyn Fn(String) + Send + Sync>,
     /// Counts this session for as long as it exists.
     pub registry: Registry,
 }

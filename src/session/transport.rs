@@ -11,7 +11,7 @@ use super::registry::Ticket;
 use super::sending::{self, Senders};
 use super::text::scrub;
 use super::webrtcbin::WebrtcBin;
-use super::{CAT, SessionContext, Timing, interfaces};
+use super::{CAT, Loopback, SessionContext, Timing, ice, interfaces};
 use crate::core::io::SessionConfig;
 
 /// After this the teardown counts as hung (1.22 with SCTP can), and what it tears down is leaked.
@@ -19,6 +19,7 @@ const WATCHDOG: Duration = Duration::from_secs(5);
 
 /// A started webrtcbin and everything around it.
 pub(super) struct Transport {
+    pub plan: ice::IcePlan,
     pub pipeline: gst::Pipeline,
     pub webrtcbin: WebrtcBin,
     pub senders: Senders,
@@ -38,8 +39,16 @@ impl Transport {
         pipeline.set_start_time(gst::ClockTime::NONE);
         pipeline.set_base_time(context.timing.base_time);
         let latency = u32::try_from(context.latency.as_millis()).unwrap_or(u32::MAX);
-        let mut webrtcbin = WebrtcBin::new(config, latency)?;
-        webrtcbin.set_local_addresses(&interfaces::local_addresses(context.loopback));
+        let plan = ice::plan(&config.ice_servers);
+        let mut webrtcbin = WebrtcBin::new(config, &plan, latency)?;
+        // libnice >= 0.1.20 ties the UDP socket of each address to its interface, so that what it sends to 127.0.0.1 is
+        // lost on the network: such a server needs a socket on 127.0.0.1.
+        let loopback = if plan.on_loopback {
+            Loopback::Always
+        } else {
+            context.loopback
+        };
+        webrtcbin.set_local_addresses(&interfaces::local_addresses(loopback));
         webrtcbin.connect(mailbox, receiving::guard(&pipeline, mailbox));
         watch(&pipeline, mailbox);
         pipeline
@@ -47,6 +56,7 @@ impl Transport {
             .map_err(|error| error.to_string())?;
         let receivers = Receivers::new(&pipeline, context.generation, context.outlet.clone());
         let this = Self {
+            plan,
             pipeline,
             webrtcbin,
             senders: Senders::default(),

@@ -13,7 +13,7 @@ use gst_webrtc::{
 use super::CAT;
 use super::certificate::Certificate;
 use super::description;
-use super::ice::{self, IcePlan};
+use super::ice::IcePlan;
 use super::message::{Mailbox, Message};
 use super::rtp::make;
 use super::text::scrub;
@@ -56,7 +56,7 @@ pub(super) struct WebrtcBin {
 
 impl WebrtcBin {
     /// Makes one in state NULL.
-    pub fn new(config: &SessionConfig, latency_ms: u32) -> Result<Self, String> {
+    pub fn new(config: &SessionConfig, plan: &IcePlan, latency_ms: u32) -> Result<Self, String> {
         if let Some(name) = INNER
             .iter()
             .find(|name| gst::ElementFactory::find(name).is_none())
@@ -87,7 +87,7 @@ impl WebrtcBin {
             handlers: Vec::new(),
             data: None,
         };
-        this.set_servers(&ice::plan(&config.ice_servers));
+        this.set_servers(plan);
         this.tune_agent();
         this.number_sctp_associations();
         Ok(this)
@@ -99,16 +99,13 @@ impl WebrtcBin {
     }
 
     fn set_servers(&self, plan: &IcePlan) {
-        for warning in &plan.warnings {
-            gst::warning!(CAT, obj = self.element, "{warning}");
-        }
         if let Some(stun) = &plan.stun {
             self.element.set_property("stun-server", stun);
         }
         for relay in &plan.relays {
             if !self
                 .element
-                .emit_by_name::<bool>("add-turn-server", &[relay.expose()])
+                .emit_by_name::<bool>("add-turn-server", &[relay.url.expose()])
             {
                 gst::warning!(CAT, obj = self.element, "webrtcbin has refused a TURN server");
             }
@@ -412,11 +409,12 @@ fn promise(
 mod tests {
     use super::*;
     use crate::core::io::IceServer;
+    use crate::session::ice;
     use crate::wire::secret::Secret;
 
     fn made(config: &SessionConfig) -> WebrtcBin {
         gst::init().unwrap();
-        WebrtcBin::new(config, 50).unwrap()
+        WebrtcBin::new(config, &ice::plan(&config.ice_servers), 50).unwrap()
     }
 
     #[test]
@@ -472,8 +470,8 @@ mod tests {
         for relay in relays {
             let taken = bin
                 .element()
-                .emit_by_name::<bool>("add-turn-server", &[relay.expose()]);
-            assert!(taken, "{}", relay.expose());
+                .emit_by_name::<bool>("add-turn-server", &[relay.url.expose()]);
+            assert!(taken, "{}", relay.name);
         }
     }
 }

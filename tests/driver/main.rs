@@ -7,6 +7,7 @@ mod proxy;
 mod server;
 mod tls;
 mod traffic;
+mod tunnel;
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};

@@ -69,6 +69,7 @@ impl Call {
             let feed = Arc::new(Encoders::new(side, &sender, &timing));
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             sessions.push(PeerSession::spawn(SessionContext {
+                warn: Box::new(|_| ()),
                 peer: number,
                 generation: Generation(0),
                 timing: timing.clone(),
