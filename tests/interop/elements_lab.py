@@ -103,12 +103,17 @@ class Pipeline:
         self.reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, line, registry):
+    async def start(cls, line, registry, host=None, environment=None):
         program = str(pathlib.Path(__file__).with_name("pipeline.py"))
+        return await cls.run(["/usr/bin/python3", program, line], registry, host, environment)
+
+    @classmethod
+    async def run(cls, command, registry, host=None, environment=None):
+        """A program that talks as pipeline.py does, on a host of netns.py or here."""
         process = await asyncio.create_subprocess_exec(
-            "/usr/bin/python3", program, line,
+            *(host.command(*command) if host else command),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "GST_PLUGIN_PATH": PLUGIN_DIR, "GST_REGISTRY": registry},
+            env={**os.environ, "GST_PLUGIN_PATH": PLUGIN_DIR, "GST_REGISTRY": registry, **(environment or {})},
         )
         return cls(process)
 
@@ -304,13 +309,13 @@ class Lab:
         case.addAsyncCleanup(lab.server.stop)
         return lab
 
-    async def element(self, kind, peer_id, properties=""):
+    async def element(self, kind, peer_id, properties="", **claims):
         """The beginning of a launch line: an element that is in the room as `peer_id`."""
-        token = await self.server.token(peer_id, peerMetadata={"username": peer_id})
+        token = await self.server.token(peer_id, peerMetadata={"username": peer_id}, **claims)
         return f'{kind} name={peer_id} url={self.server.url} channel={self.channel} token="{token}" {properties}'
 
-    async def pipeline(self, line):
-        pipeline = await Pipeline.start(line, self.registry)
+    async def pipeline(self, line, **where):
+        pipeline = await Pipeline.start(line, self.registry, **where)
 
         async def stop():
             self.case.assertEqual(await pipeline.stop(), 0)
