@@ -176,7 +176,9 @@ impl Tunnel {
             .connect(&host, tcp)
             .await
             .map_err(|error| match error.is_certificate() {
-                true => format!("its certificate cannot be trusted: {error}; ca-file can name another authority"),
+                true => {
+                    format!("its certificate cannot be trusted: {error}; ca-file can name another authority")
+                }
                 false => error.to_string(),
             })
     }

@@ -6,7 +6,6 @@ use std::sync::mpsc::Receiver;
 use gstmeteredwebrtc::net::{TlsOptions, Tunnels};
 use gstmeteredwebrtc::wire::{IceServer, Secret};
 
-
 use super::server::{Server, accept, certificate, tls};
 use super::tls::CaFile;
 use super::*;
