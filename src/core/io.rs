@@ -109,6 +109,8 @@ pub enum NetOutput {
     },
     /// Ask the token source; the answer carries the same id.
     FetchToken(SocketId),
+    /// Nobody waits for the answer to this [`NetOutput::FetchToken`] any more.
+    ForgetToken(SocketId),
     /// Resolve a `.local` host name of an ICE candidate (RFC 8828), within about two seconds.
     Resolve {
         /// Names the question.

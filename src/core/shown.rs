@@ -69,6 +69,7 @@ impl Debug for NetOutput {
                 .field("reason", reason)
                 .finish(),
             Self::FetchToken(id) => f.debug_tuple("FetchToken").field(id).finish(),
+            Self::ForgetToken(id) => f.debug_tuple("ForgetToken").field(id).finish(),
             Self::Resolve { id, host } => f
                 .debug_struct("Resolve")
                 .field("id", id)

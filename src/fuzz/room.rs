@@ -259,7 +259,7 @@ impl Bench {
                 }
             }
             NetOutput::Resolve { id, .. } => self.questions.push(id),
-            NetOutput::CloseSocket { .. } | NetOutput::FetchToken(_) => {}
+            NetOutput::CloseSocket { .. } | NetOutput::FetchToken(_) | NetOutput::ForgetToken(_) => {}
         }
     }
 

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::{Host, Url};
 
 use super::dial::{DialError, dial};
+use super::head::Gathered;
 use super::proxy::{ProxyError, ProxyRules};
 use super::retry_after::retry_after;
 use super::stream::BoxStream;
@@ -63,6 +64,7 @@ pub(super) async fn connect(url: &Secret<String>, options: &ConnectOptions) -> R
             "; if this server uses TLS, the endpoint must start with wss://",
         ),
     };
+    let stream: BoxStream = Box::new(Gathered::new(stream));
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .max_write_buffer_size(WRITE_BUFFER_MAX)

@@ -161,7 +161,8 @@ struct Driver<M: Machine, F> {
     socket_tasks: JoinSet<()>,
     /// Questions under way; they end with the driver.
     helpers: JoinSet<()>,
-    token_task: Option<AbortHandle>,
+    /// The newest question for a token.
+    token_task: Option<(SocketId, AbortHandle)>,
 }
 
 /// The machine's clock is tokio's, so that tests can stop both.
@@ -242,6 +243,7 @@ impl<M: Machine, F: FnMut(M::Output) + Send + 'static> Driver<M, F> {
                 }
             }
             NetOutput::FetchToken(id) => self.fetch_token(id),
+            NetOutput::ForgetToken(id) => self.forget_token(|asked| asked == id),
             NetOutput::Resolve { id, host } => {
                 let (resolver, facts) = (self.resolver.clone(), self.facts.clone());
                 self.helpers.spawn(async move {
@@ -254,17 +256,22 @@ impl<M: Machine, F: FnMut(M::Output) + Send + 'static> Driver<M, F> {
 
     /// Only the newest question counts.
     fn fetch_token(&mut self, id: SocketId) {
-        if let Some(task) = self.token_task.take() {
-            task.abort();
-        }
+        self.forget_token(|_| true);
         let (source, facts) = (self.token.clone(), self.facts.clone());
-        self.token_task = Some(self.helpers.spawn(async move {
+        let task = self.helpers.spawn(async move {
             let token = match source {
                 Some(source) => source.fetch().await,
                 None => Err("no token provider is set".to_owned()),
             };
             let _ = facts.send(NetInput::Token(id, token)).await;
-        }));
+        });
+        self.token_task = Some((id, task));
+    }
+
+    fn forget_token(&mut self, which: impl Fn(SocketId) -> bool) {
+        if let Some((_, task)) = self.token_task.take_if(|(id, _)| which(*id)) {
+            task.abort();
+        }
     }
 
     /// Closes what is open and waits for it, within the time that sockets have for that.

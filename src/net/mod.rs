@@ -4,6 +4,7 @@
 mod connect;
 mod dial;
 pub mod driver;
+mod head;
 pub mod proxy;
 mod resolve;
 mod retry_after;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::connect::{ConnectOptions, WebSocket, connect};
@@ -21,6 +21,10 @@ use crate::wire::{CloseCode, Secret, scrub};
 
 /// What a close frame without a code counts as (RFC 6455 §7.1.5).
 const NO_STATUS: u16 = 1005;
+/// RFC 6455 §7.4.1, for servers that send what is not WebSocket.
+const PROTOCOL_ERROR: u16 = 1002;
+/// The same, for text that is not UTF-8.
+const INVALID_DATA: u16 = 1007;
 
 enum Outbound {
     Text(String),
@@ -96,9 +100,9 @@ async fn run(
     mut closing: oneshot::Receiver<()>,
     facts: mpsc::Sender<NetInput>,
 ) {
-    // The machine has this time limit too, with the same length from an earlier start; here it is the task's own.
+    // The time limit is the machine's, which knows what to call it; this one only keeps the task from staying for ever.
     let opened = tokio::select! {
-        opened = timeout(WELCOME_TIMEOUT, connect(&url, &options)) => opened,
+        opened = timeout(WELCOME_TIMEOUT + CLOSE_FLUSH, connect(&url, &options)) => opened,
         _ = &mut closing => return,
     };
     let socket = match opened {
@@ -117,27 +121,34 @@ async fn run(
     drop(url);
     report(&facts, NetInput::SocketOpened(id)).await;
     let (mut sink, mut stream) = socket.split();
-    let end = tokio::select! {
-        end = converse(id, &mut sink, &mut stream, &mut queue, &facts) => end,
+    let (end, goodbye) = tokio::select! {
+        ended = converse(id, &mut sink, &mut stream, &mut queue, &facts) => ended,
         () = overdue(closing) => lost("the closing handshake took too long"),
     };
-    let too_big = matches!(&end, SocketEnd::Closed { code, .. } if *code == CloseCode::TOO_BIG.0);
-    let closed = matches!(&end, SocketEnd::Closed { .. });
     report(&facts, NetInput::SocketClosed(id, end)).await;
-    if closed {
-        let _ = timeout(CLOSE_FLUSH, say_goodbye(&mut sink, &mut stream, too_big)).await;
-    }
+    let _ = timeout(CLOSE_FLUSH, say_goodbye(sink, stream, goodbye)).await;
 }
+
+/// What is left to do for a connection that has ended.
+enum Goodbye {
+    /// There is nobody any more.
+    None,
+    /// The server has closed: its close frame has to be answered.
+    Answer,
+    /// The server has broken a rule: it has to be told which.
+    Refuse(CloseCode, &'static str),
+}
+
+type Ended = (SocketEnd, Goodbye);
 
 /// Nobody listens any more if the driver has ended, and nobody minds.
 async fn report(facts: &mpsc::Sender<NetInput>, fact: NetInput) {
     let _ = facts.send(fact).await;
 }
 
-fn lost(detail: &str) -> SocketEnd {
-    SocketEnd::Lost {
-        detail: scrub(detail),
-    }
+fn lost(detail: &str) -> Ended {
+    let detail = scrub(detail);
+    (SocketEnd::Lost { detail }, Goodbye::None)
 }
 
 /// Ends a second after the driver has asked to close, or has gone.
@@ -153,7 +164,7 @@ async fn converse(
     stream: &mut SplitStream<WebSocket>,
     queue: &mut Queue,
     facts: &mpsc::Sender<NetInput>,
-) -> SocketEnd {
+) -> Ended {
     let mut reading = pin!(read(id, stream, facts));
     let written = tokio::select! {
         end = &mut reading => return end,
@@ -172,11 +183,7 @@ async fn converse(
     }
 }
 
-async fn read(
-    id: SocketId,
-    stream: &mut SplitStream<WebSocket>,
-    facts: &mpsc::Sender<NetInput>,
-) -> SocketEnd {
+async fn read(id: SocketId, stream: &mut SplitStream<WebSocket>, facts: &mpsc::Sender<NetInput>) -> Ended {
     loop {
         match stream.next().await {
             Some(Ok(Message::Text(text))) => {
@@ -187,19 +194,32 @@ async fn read(
                 let (code, reason) = frame.map_or((NO_STATUS, String::new()), |f| {
                     (f.code.into(), f.reason.as_str().to_owned())
                 });
-                return SocketEnd::Closed { code, reason };
+                return (SocketEnd::Closed { code, reason }, Goodbye::Answer);
             }
             Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
             Some(Err(WsError::Capacity(CapacityError::MessageTooLong { .. }))) => {
-                return SocketEnd::Closed {
+                let end = SocketEnd::Closed {
                     code: CloseCode::TOO_BIG.0,
                     reason: String::new(),
                 };
+                return (end, Goodbye::Refuse(CloseCode::TOO_BIG, "message too big"));
             }
-            Some(Err(error)) => return lost(&error.to_string()),
+            Some(Err(error)) => return failed(&error),
             None => return lost("the server ended the connection"),
         }
     }
+}
+
+/// The connection cannot go on; for the application that is a loss (1006), as in browsers.
+fn failed(error: &WsError) -> Ended {
+    let (end, nobody) = lost(&error.to_string());
+    let goodbye = match error {
+        WsError::Utf8(_) => Goodbye::Refuse(CloseCode(INVALID_DATA), "text that is not UTF-8"),
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => nobody,
+        WsError::Protocol(_) => Goodbye::Refuse(CloseCode(PROTOCOL_ERROR), "protocol error"),
+        _ => nobody,
+    };
+    (end, goodbye)
 }
 
 /// Writes until a close frame has been written or the driver has gone.
@@ -220,19 +240,26 @@ async fn write(sink: &mut SplitSink<WebSocket, Message>, queue: &mut Queue) -> R
     sink.send(Message::Close(Some(frame))).await
 }
 
-/// Completes the closing handshake: reading sends the pending answer to the server's close frame.
+/// Completes the closing handshake.
 async fn say_goodbye(
-    sink: &mut SplitSink<WebSocket, Message>,
-    stream: &mut SplitStream<WebSocket>,
-    too_big: bool,
+    mut sink: SplitSink<WebSocket, Message>,
+    mut stream: SplitStream<WebSocket>,
+    goodbye: Goodbye,
 ) {
-    if too_big {
-        let frame = CloseFrame {
-            code: CloseCode::TOO_BIG.0.into(),
-            reason: "message too big".into(),
-        };
-        let _ = sink.send(Message::Close(Some(frame))).await;
-        return;
+    match goodbye {
+        Goodbye::None => {}
+        // Reading sends the pending answer to the server's close frame.
+        Goodbye::Answer => while let Some(Ok(_)) = stream.next().await {},
+        Goodbye::Refuse(code, reason) => {
+            let frame = CloseFrame {
+                code: code.0.into(),
+                reason: reason.into(),
+            };
+            let sent = sink.send(Message::Close(Some(frame))).await;
+            if let (Ok(()), Ok(mut socket)) = (sent, sink.reunite(stream)) {
+                // Closing with bytes unread would reset the connection, and the server would not see the reason.
+                let _ = tokio::io::copy(socket.get_mut(), &mut tokio::io::sink()).await;
+            }
+        }
     }
-    while let Some(Ok(_)) = stream.next().await {}
 }

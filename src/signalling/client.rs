@@ -21,15 +21,28 @@ use crate::wire::{ChannelName, IceServer, PeerId};
 
 /// One connection to the service, kept alive and restored, with publish, subscribe and direct messages on it.
 ///
-/// Cloning gives another handle to the same connection. When the last one is dropped, the connection is closed and
-/// everything behind it ends; streams of events do not count.
+/// Cloning gives another handle to the same connection. When the last one is dropped, the connection is closed as by
+/// [`Self::close`] and everything behind it ends; streams of events do not count, and end after the final event.
 ///
 /// Every future may be awaited on any executor, and dropped at any moment: what was asked for still happens once the
 /// future has been polled, only its result is lost.
 #[derive(Debug, Clone)]
 pub struct SignallingClient {
-    handle: Handle<Command>,
+    owner: Arc<Owner>,
     shared: Arc<Shared>,
+}
+
+/// The application's hold on the connection. Its end is a close that nobody waits for, so that listeners get their
+/// final word.
+#[derive(Debug)]
+struct Owner(Handle<Command>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let (reply, _) = oneshot::channel();
+        // An error means that everything has ended already.
+        let _ = self.0.send(Command::Close(reply));
+    }
 }
 
 #[derive(Default)]
@@ -118,7 +131,8 @@ impl SignallingClient {
         let ending = Ending(shared.clone());
         let machine = ClientMachine::new(client);
         let handle = spawn(&runtime, machine, driver, move |output| ending.0.deliver(output));
-        Ok(Self { handle, shared })
+        let owner = Arc::new(Owner(handle));
+        Ok(Self { owner, shared })
     }
 
     /// Connects and waits for the welcome, at most ten seconds unless
@@ -126,7 +140,8 @@ impl SignallingClient {
     /// are forgotten. Dropping the future does not stop the attempt, [`Self::close`] does.
     pub async fn connect(&self) -> Result<Connected, ConnectError> {
         let (reply, answer) = oneshot::channel();
-        self.handle
+        self.owner
+            .0
             .send(Command::Connect(reply))
             .map_err(|_| ConnectError::Ended)?;
         answer.await.unwrap_or(Err(ConnectError::Ended))
@@ -136,7 +151,7 @@ impl SignallingClient {
     /// handshake, within little more than a second whatever the server does. Connecting again is possible.
     pub async fn close(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.handle.send(Command::Close(reply)).is_ok() {
+        if self.owner.0.send(Command::Close(reply)).is_ok() {
             // An error means that everything has ended, which is what was wanted.
             let _ = answer.await;
         }
@@ -178,7 +193,8 @@ impl SignallingClient {
         command: impl FnOnce(oneshot::Sender<RequestResult>) -> Command,
     ) -> Result<(), RequestError> {
         let (reply, answer) = oneshot::channel();
-        self.handle
+        self.owner
+            .0
             .send(command(reply))
             .map_err(|_| RequestError::Ended)?;
         answer.await.unwrap_or(Err(RequestError::Ended))

@@ -38,7 +38,8 @@ pub enum Event {
 }
 
 /// A connection that had been welcomed is lost, or the client has ended. Each connect has exactly one of these with
-/// `will_reconnect: false`, and it is the last event of that connect. Requests under way have failed just before.
+/// `will_reconnect: false`, and it is the last event of that connect but for the change to closed. Requests under way
+/// have failed just before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disconnected {
     /// Why.

@@ -81,6 +81,7 @@ impl Client {
     pub(super) fn expire_attempt(&mut self, now: Instant) {
         match self.attempt.map(|attempt| attempt.phase) {
             Some(Phase::Token { deadline }) if deadline <= now => {
+                self.close_socket(CloseCode::NORMAL, "");
                 self.token_failed(now, "it did not answer in time");
             }
             Some(Phase::Opening { deadline }) if deadline <= now => {
@@ -113,15 +114,17 @@ impl Client {
         }
     }
 
-    /// Closes the socket of the attempt, if it has got so far as to have one.
+    /// Withdraws what the attempt has asked of the network: a token, or a socket.
     pub(super) fn close_socket(&mut self, code: CloseCode, reason: &'static str) {
-        if let Some(attempt) = self.attempt.filter(|attempt| attempt.has_socket()) {
-            self.net.push_back(NetOutput::CloseSocket {
+        let Some(attempt) = self.attempt else { return };
+        self.net.push_back(match attempt.has_socket() {
+            true => NetOutput::CloseSocket {
                 id: attempt.id,
                 code: code.0,
                 reason,
-            });
-        }
+            },
+            false => NetOutput::ForgetToken(attempt.id),
+        });
     }
 
     pub(super) fn socket_ended(&mut self, now: Instant, end: SocketEnd) {

@@ -266,6 +266,23 @@ fn an_answer_nobody_waits_for_is_no_trouble() {
 }
 
 #[test]
+fn requests_that_were_dropped_are_forgotten_with_their_answer() {
+    let (mut bench, _connecting) = Bench::connected();
+    for _ in 0..3 {
+        drop(bench.subscribe("a"));
+        bench.ack(1);
+    }
+    drop(bench.subscribe("b"));
+    assert_eq!(bench.machine.waiting.len(), 1);
+    bench.net(NetInput::SocketClosed(SocketId(1), closed(1006)));
+    assert!(bench.machine.waiting.is_empty());
+    drop(bench.close());
+    drop(bench.connect());
+    bench.command(Command::Close(oneshot::channel().0));
+    assert!(bench.machine.connecting.is_none() && bench.machine.closing.is_empty());
+}
+
+#[test]
 fn the_list_after_a_subscription_is_a_snapshot_and_what_follows_is_not() {
     let (mut bench, _connecting) = Bench::connected();
     let _reply = bench.subscribe("a");

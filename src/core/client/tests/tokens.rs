@@ -70,6 +70,26 @@ fn c058_ten_seconds_without_an_answer_are_a_failure() {
     assert!((Duration::from_millis(800)..=Duration::from_millis(1200)).contains(&bench.until_attempt()));
 }
 
+/// The provider may hang for ever; nobody waits for it any more.
+#[test]
+fn c027_c058_a_question_that_is_given_up_is_withdrawn() {
+    let mut bench = Bench::new(ClientConfig {
+        retry_first_connect: true,
+        ..token_config()
+    });
+    bench.connect();
+    bench.advance(secs(10));
+    let withdrawn = |bench: &Bench| match bench.net[..] {
+        [.., NetOutput::FetchToken(asked), NetOutput::ForgetToken(id)] => asked == id,
+        _ => false,
+    };
+    assert!(withdrawn(&bench), "{:?}", bench.net);
+    bench.until_attempt();
+    bench.client.close();
+    bench.drain();
+    assert!(withdrawn(&bench), "{:?}", bench.net);
+}
+
 #[test]
 fn c058_the_limit_can_be_set() {
     let mut bench = Bench::new(ClientConfig {

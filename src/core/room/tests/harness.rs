@@ -131,6 +131,7 @@ impl Harness {
             }
             NetOutput::CloseSocket { code, .. } => self.log.push(format!("close {code}")),
             NetOutput::FetchToken(_) => self.log.push("token?".into()),
+            NetOutput::ForgetToken(_) => self.log.push("no token".into()),
             NetOutput::Resolve { host, .. } => self.log.push(format!("resolve {host}")),
         }
         self.net.push(output);

@@ -38,7 +38,9 @@ impl World {
                 let when = self.in_order((false, who, id));
                 self.push(when, Event::Gone((who, id)));
             }
-            NetOutput::FetchToken(_) | NetOutput::Resolve { .. } => panic!("nobody asked for that"),
+            NetOutput::FetchToken(_) | NetOutput::ForgetToken(_) | NetOutput::Resolve { .. } => {
+                panic!("nobody asked for that")
+            }
         }
     }
 
