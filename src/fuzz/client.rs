@@ -250,7 +250,9 @@ impl Bench {
                     self.pace.clear();
                 }
                 NetOutput::SendText(id, text) => self.on_text(id, &text),
-                NetOutput::CloseSocket { id, .. } => assert!(self.sockets.contains_key(&id)),
+                NetOutput::CloseSocket { id, .. } | NetOutput::ForgetToken(id) => {
+                    assert!(self.sockets.contains_key(&id));
+                }
                 NetOutput::Resolve { .. } => panic!("a client resolves nothing"),
             }
         }

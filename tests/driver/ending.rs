@@ -5,8 +5,9 @@ use std::fs;
 
 use gstmeteredwebrtc::net::TokenSource;
 
-use super::server::{Server, accept, authority, close_code, upgrade, welcome};
-use super::tls::CaFile;
+use super::certificates::{CaFile, authority};
+use super::server::{Server, accept, close_code, upgrade, welcome};
+use super::tls::trusting;
 use super::*;
 
 /// Threads are counted per process, and other tests have theirs: so this one runs in a process of its own.
@@ -66,14 +67,14 @@ fn with_all_kinds_of_work(meanwhile: impl Fn()) {
     };
     let (told, accepted) = channel();
     let (upgrading, handshaking) = (silent(told.clone()), silent(told));
-    let ca = CaFile::new("ending", &authority("localhost").0);
+    let ca = CaFile::new(&authority("localhost").0);
     let refused = tokio::net::TcpSocket::new_v4().unwrap();
     refused.bind("127.0.0.1:0".parse().unwrap()).unwrap();
 
     let first = Member::connect(config(&connected.url()), DriverOptions::default());
     let second = Member::connect(config(&upgrading.url()), DriverOptions::default());
     let third = format!("wss://localhost:{}", handshaking.port);
-    let third = Member::connect(config(&third), ca.options());
+    let third = Member::connect(config(&third), trusting(&ca));
     let retrying = ClientConfig {
         retry_first_connect: true,
         ..config(&format!("ws://{}", refused.local_addr().unwrap()))

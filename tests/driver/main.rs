@@ -1,6 +1,9 @@
 //! The network driver with a real client machine against small servers on the loopback interface.
 #![cfg(feature = "signalling")]
 
+#[path = "../common/certificates.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use more of it")]
+mod certificates;
 mod ending;
 mod failures;
 mod proxy;

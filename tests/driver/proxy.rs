@@ -5,8 +5,9 @@ use std::thread;
 
 use gstmeteredwebrtc::net::ProxyPolicy;
 
-use super::server::{Server, accept, answer_http, authority, close_code, tls, upgrade, welcome};
-use super::tls::CaFile;
+use super::certificates::{CaFile, authority};
+use super::server::{Server, accept, answer_http, close_code, tls, upgrade, welcome};
+use super::tls::trusting;
 use super::*;
 
 const TUNNEL: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
@@ -21,7 +22,7 @@ fn through(url: &str, except: &str) -> ProxyPolicy {
 fn options(ca: &CaFile, proxy: ProxyPolicy) -> DriverOptions {
     DriverOptions {
         proxy,
-        ..ca.options()
+        ..trusting(ca)
     }
 }
 
@@ -64,7 +65,7 @@ fn tls_goes_end_to_end_through_a_tunnel() {
         assert!(!request.contains("pk_live"), "{request}");
         carry(client, TcpStream::connect(("127.0.0.1", port)).unwrap());
     });
-    let ca = CaFile::new("tunnel", &pem);
+    let ca = CaFile::new(&pem);
     let policy = through(
         &format!("http://Aladdin:open%20sesame@127.0.0.1:{}", proxy.port),
         "other.test",
@@ -93,7 +94,7 @@ fn a_proxy_may_want_tls_itself() {
         welcome(&mut socket);
         assert_eq!(close_code(&mut socket), 1000);
     });
-    let ca = CaFile::new("tls-proxy", &(outer_pem + &inner_pem));
+    let ca = CaFile::new(&(outer_pem + &inner_pem));
     let policy = through(&format!("https://localhost:{}", proxy.port), "");
     let member = Member::connect(config("wss://rms.test"), options(&ca, policy));
     member.connected();
@@ -109,7 +110,7 @@ fn the_servers_name_is_checked_behind_a_proxy_too() {
         answer_http(&client, TUNNEL);
         assert!(tls(client, tls_config).is_err());
     });
-    let ca = CaFile::new("proxy-name", &pem);
+    let ca = CaFile::new(&pem);
     let policy = through(&format!("http://127.0.0.1:{}", proxy.port), "");
     let member = Member::connect(config("wss://rms.test"), options(&ca, policy));
     assert_eq!(member.failure().fatal_name(), Some("certificate_refused"));
@@ -216,7 +217,7 @@ fn a_proxy_that_cannot_be_reached_is_named() {
 fn exceptions_are_reached_directly() {
     let (_held, nobody) = nobody();
     let (pem, tls_config) = authority("0.0.0.0");
-    let ca = CaFile::new("exceptions", &pem);
+    let ca = CaFile::new(&pem);
     let server = Server::start(move |listener| {
         for _ in 0..2 {
             let mut socket = upgrade(tls(accept(&listener), tls_config.clone()).unwrap());
@@ -243,7 +244,7 @@ fn exceptions_are_reached_directly() {
 fn this_machine_is_never_reached_through_a_proxy() {
     let (_held, nobody) = nobody();
     let (pem, tls_config) = authority("localhost");
-    let ca = CaFile::new("proxy-local", &pem);
+    let ca = CaFile::new(&pem);
     let serve = |listener: TcpListener| {
         let mut socket = upgrade(tls(accept(&listener), tls_config).unwrap());
         welcome(&mut socket);

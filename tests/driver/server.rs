@@ -5,8 +5,6 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
@@ -89,64 +87,6 @@ pub fn close_code<S: Read + Write>(socket: &mut WebSocket<S>) -> u16 {
             return frame.map_or(0, |frame| frame.code.into());
         }
     }
-}
-
-/// A certificate for a name that is its own authority, and the TLS configuration of a server that has it.
-pub fn certificate(name: &str) -> (String, Arc<ServerConfig>) {
-    let signed = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-    let der = signed.cert.der();
-    (pem(der), server_config(der.clone(), &signed.signing_key))
-}
-
-/// An authority, and the TLS configuration of a server that has a certificate of it for this name.
-pub fn authority(name: &str) -> (String, Arc<ServerConfig>) {
-    let key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::default();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    // Two of the same name could not be told apart.
-    let common_name = format!("driver test authority for {name}");
-    authority.distinguished_name.push(DnType::CommonName, common_name);
-    let pem = pem(authority.self_signed(&key).unwrap().der());
-    let issuer = Issuer::new(authority, key);
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([name.to_owned()]).unwrap();
-    let certificate = certificate.signed_by(&key, &issuer).unwrap();
-    (pem, server_config(certificate.der().clone(), &key))
-}
-
-fn server_config(certificate: CertificateDer<'static>, key: &KeyPair) -> Arc<ServerConfig> {
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    Arc::new(config)
-}
-
-fn pem(der: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let encode = |chunk: &[u8]| {
-        let bits =
-            chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        (0..4)
-            .map(|n| match n <= chunk.len() {
-                true => char::from(ALPHABET[(bits >> (18 - 6 * n) & 63) as usize]),
-                false => '=',
-            })
-            .collect::<String>()
-    };
-    let lines: Vec<String> = der
-        .chunks(48)
-        .map(|line| line.chunks(3).map(encode).collect())
-        .collect();
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        lines.join("\n")
-    )
 }
 
 /// The server's side of TLS, or the reason why the client would not have it.

@@ -1,32 +1,15 @@
 //! Trust, and what is said when one side speaks TLS and the other does not. For each kind of TLS.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
 
-use super::server::{Server, accept, authority, certificate, close_code, tls, upgrade, welcome};
+use super::certificates::{CaFile, authority, certificate};
+use super::server::{Server, accept, close_code, tls, upgrade, welcome};
 use super::*;
 
-/// A CA file that goes with its test.
-pub struct CaFile(PathBuf);
-
-impl CaFile {
-    pub fn new(name: &str, pem: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("driver-test-{}-{name}.pem", std::process::id()));
-        std::fs::write(&path, pem).unwrap();
-        Self(path)
-    }
-
-    pub fn options(&self) -> DriverOptions {
-        DriverOptions {
-            ca_file: Some(self.0.clone()),
-            ..DriverOptions::default()
-        }
-    }
-}
-
-impl Drop for CaFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+pub fn trusting(ca: &CaFile) -> DriverOptions {
+    DriverOptions {
+        ca_file: Some(ca.0.clone()),
+        ..DriverOptions::default()
     }
 }
 
@@ -38,8 +21,8 @@ fn a_certificate_the_ca_file_names_is_accepted() {
         welcome(&mut socket);
         assert_eq!(close_code(&mut socket), 1000);
     });
-    let ca = CaFile::new("good", &pem);
-    let member = Member::connect(config(&format!("wss://localhost:{}", server.port)), ca.options());
+    let ca = CaFile::new(&pem);
+    let member = Member::connect(config(&format!("wss://localhost:{}", server.port)), trusting(&ca));
     member.connected();
     member.close();
     server.finish();
@@ -51,12 +34,12 @@ fn refused_certificate(name: &'static str, trusted: bool) -> ConnectFailure {
         assert!(tls(accept(&listener), tls_config).is_err());
     });
     let other = if trusted { pem } else { certificate("localhost").0 };
-    let ca = CaFile::new(&format!("{name}-{trusted}"), &other);
+    let ca = CaFile::new(&other);
     let config = ClientConfig {
         retry_first_connect: true,
         ..config(&format!("wss://localhost:{}", server.port))
     };
-    let member = Member::connect(config, ca.options());
+    let member = Member::connect(config, trusting(&ca));
     let failure = member.failure();
     // Waiting would not help, so it is not done.
     assert!(member.handle.wait_closed(PATIENCE));
@@ -84,11 +67,11 @@ fn an_authority_of_the_ca_file_is_trusted() {
         assert_eq!(close_code(&mut socket), 1000);
     });
     // A file may have text around its certificates, and several of them.
-    let ca = CaFile::new(
-        "authority",
-        &format!("# two\n{}\n# of them\n{pem}", certificate("x.example").0),
-    );
-    let member = Member::connect(config(&format!("wss://localhost:{}", server.port)), ca.options());
+    let ca = CaFile::new(&format!(
+        "# two\n{}\n# of them\n{pem}",
+        certificate("x.example").0
+    ));
+    let member = Member::connect(config(&format!("wss://localhost:{}", server.port)), trusting(&ca));
     member.connected();
     member.close();
     server.finish();
@@ -102,8 +85,8 @@ fn an_address_may_be_what_the_certificate_names() {
         welcome(&mut socket);
         assert_eq!(close_code(&mut socket), 1000);
     });
-    let ca = CaFile::new("address", &pem);
-    let member = Member::connect(config(&format!("wss://127.0.0.1:{}", server.port)), ca.options());
+    let ca = CaFile::new(&pem);
+    let member = Member::connect(config(&format!("wss://127.0.0.1:{}", server.port)), trusting(&ca));
     member.connected();
     member.close();
     server.finish();
@@ -122,13 +105,13 @@ fn failure_with(options: DriverOptions) -> String {
 #[test]
 fn a_ca_file_that_cannot_be_used_is_named_with_the_reason() {
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    for (name, content, reason) in [
-        ("empty", "", "contains no certificate"),
-        ("text", "not PEM at all", "contains no certificate"),
-        ("garbage", garbage, "must be a PEM file"),
+    for (content, reason) in [
+        ("", "contains no certificate"),
+        ("not PEM at all", "contains no certificate"),
+        (garbage, "must be a PEM file"),
     ] {
-        let ca = CaFile::new(name, content);
-        let text = failure_with(ca.options());
+        let ca = CaFile::new(content);
+        let text = failure_with(trusting(&ca));
         let path = ca.0.display().to_string();
         for part in ["cannot be used", reason, &path] {
             assert!(text.contains(part), "{text}");
@@ -167,7 +150,7 @@ fn ws_to_a_server_with_tls_says_so() {
 #[test]
 fn wss_to_a_server_without_tls_says_so() {
     let (pem, _) = certificate("localhost");
-    let ca = CaFile::new("plain", &pem);
+    let ca = CaFile::new(&pem);
     for (answer, expected) in [
         (
             "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
@@ -184,7 +167,7 @@ fn wss_to_a_server_without_tls_says_so() {
             stream.shutdown(std::net::Shutdown::Write).unwrap();
             let _ = stream.read_to_end(&mut Vec::new());
         });
-        let member = Member::connect(config(&format!("wss://localhost:{}", server.port)), ca.options());
+        let member = Member::connect(config(&format!("wss://localhost:{}", server.port)), trusting(&ca));
         let detail = unreachable_detail(&member);
         assert!(
             detail.contains(expected) && detail.contains("localhost"),

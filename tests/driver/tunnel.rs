@@ -6,8 +6,9 @@ use std::sync::mpsc::Receiver;
 use gstmeteredwebrtc::net::{TlsOptions, Tunnels};
 use gstmeteredwebrtc::wire::{IceServer, Secret};
 
-use super::server::{Server, accept, certificate, tls};
-use super::tls::CaFile;
+use super::certificates::{CaFile, certificate};
+use super::server::{Server, accept, tls};
+use super::tls::trusting;
 use super::*;
 
 fn server(urls: &[&str]) -> IceServer {
@@ -74,7 +75,7 @@ fn only_turns_over_tcp_goes_through_a_tunnel() {
 #[test]
 fn a_tunnel_speaks_tls_and_ends_with_its_owner() {
     let (pem, tls_config) = certificate("localhost");
-    let ca = CaFile::new("tunnel", &pem);
+    let ca = CaFile::new(&pem);
     let remote = Server::start(move |listener| {
         let mut stream = tls(accept(&listener), tls_config).unwrap();
         let mut request = [0; 5];
@@ -85,7 +86,7 @@ fn a_tunnel_speaks_tls_and_ends_with_its_owner() {
         // The other end goes: nothing is left behind.
         assert!(matches!(stream.read(&mut request), Ok(0) | Err(_)));
     });
-    let (tunnels, warnings) = tunnels(ca.options().ca_file);
+    let (tunnels, warnings) = tunnels(trusting(&ca).ca_file);
     let url = format!("turns:localhost:{}", remote.port);
     let changed = tunnels.through(vec![server(&[&url])]);
     let mut stream = connect(&changed[0].urls[0]);

@@ -301,6 +301,10 @@ impl Promises {
             NetOutput::CloseSocket { id, .. } => {
                 assert_eq!(self.socket.take(), Some(*id), "closed twice, or never opened");
             }
+            NetOutput::ForgetToken(id) => {
+                assert_eq!(*id, self.newest);
+                assert_ne!(self.socket, Some(*id), "there is a socket already");
+            }
             NetOutput::Resolve { .. } => panic!("a client resolves nothing"),
         }
     }
