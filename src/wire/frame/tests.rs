@@ -284,3 +284,25 @@ proptest! {
         let _ = parse(value);
     }
 }
+
+#[test]
+fn numbers_are_the_ones_that_were_sent_to_the_last_bit() {
+    for number in [
+        "123456789.12345679",
+        "2.5471144938223346e-8",
+        "3.2765193674050964e+215",
+        "18446744073709551615",
+    ] {
+        let text = format!(r#"{{"type":"direct","from":"a","data":{number}}}"#);
+        let Ok(ServerFrame::Direct { data, .. }) = ServerFrame::parse(&text) else {
+            panic!("{text}");
+        };
+        // Rust's own reading is correctly rounded.
+        let expected: f64 = number.parse().unwrap();
+        assert_eq!(
+            data.as_f64().map(f64::to_bits),
+            Some(expected.to_bits()),
+            "{data}"
+        );
+    }
+}
