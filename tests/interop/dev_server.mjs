@@ -16,8 +16,10 @@ export const DEADLINE_MS = 20_000;
 
 /** A running server. */
 export class DevServer {
+  /** With a port of its own, unless the flags name one. */
   static async start(...flags) {
-    const child = spawn(PROGRAM, ["--port", "0", "--test-hooks", ...flags], {
+    const port = flags.includes("--port") ? [] : ["--port", "0"];
+    const child = spawn(PROGRAM, [...port, "--test-hooks", ...flags], {
       env: { ...process.env, METERED_DEV_SECRET_KEY: SECRET_KEY },
       stdio: ["ignore", "pipe", "inherit"],
     });

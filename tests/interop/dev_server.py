@@ -25,8 +25,10 @@ class DevServer:
 
     @classmethod
     async def start(cls, *flags):
+        """With a port of its own, unless the flags name one."""
+        port = () if "--port" in flags else ("--port", "0")
         process = await asyncio.create_subprocess_exec(
-            PROGRAM, "--port", "0", "--test-hooks", *flags,
+            PROGRAM, *port, "--test-hooks", *flags,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "METERED_DEV_SECRET_KEY": SECRET_KEY},
         )
