@@ -35,6 +35,8 @@ pub enum Event {
     GoingAway(GoingAway),
     /// The token provider has failed several times in a row.
     TokenProviderError(TokenProviderError),
+    /// A frame of the server was dropped.
+    FrameDropped(FrameDropped),
 }
 
 /// A connection that had been welcomed is lost, or the client has ended. Each connect has exactly one of these with
@@ -153,8 +155,16 @@ pub struct TokenProviderError {
     pub error: String,
 }
 
+/// A frame of the server was dropped, and the connection goes on: it is malformed, of an unknown type, or nested more
+/// than 128 levels deep, which a peer's payload can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameDropped {
+    /// What it was, or the type of a frame with a bad member.
+    pub reason: &'static str,
+}
+
 impl Event {
-    /// What the machine's event is to the application. `None` for what is an answer to a request, or only for a log.
+    /// What the machine's event is to the application. `None` for what is an answer to a request.
     pub(super) fn from_client(event: ClientEvent, snapshot: bool) -> Option<Self> {
         Some(match event {
             ClientEvent::Connected(connected) => Self::Connected(connected),
@@ -226,9 +236,8 @@ impl Event {
                 consecutive_failures,
                 error,
             }),
-            ClientEvent::Acked(_) | ClientEvent::RequestFailed(..) | ClientEvent::FrameDropped(_) => {
-                return None;
-            }
+            ClientEvent::FrameDropped(reason) => Self::FrameDropped(FrameDropped { reason }),
+            ClientEvent::Acked(_) | ClientEvent::RequestFailed(..) => return None,
         })
     }
 }

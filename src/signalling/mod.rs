@@ -30,8 +30,8 @@ mod stream;
 pub use client::SignallingClient;
 pub use error::{ConnectError, OptionsError, RequestError};
 pub use event::{
-    ConnectFailed, Direct, Disconnected, Event, GoingAway, Member, Message, Presence, ResubscribeFailed,
-    ServerError, StateChanged, TokenProviderError,
+    ConnectFailed, Direct, Disconnected, Event, FrameDropped, GoingAway, Member, Message, Presence,
+    ResubscribeFailed, ServerError, StateChanged, TokenProviderError,
 };
 pub use options::{ClientOptions, Credentials};
 pub use stream::Events;

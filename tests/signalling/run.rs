@@ -162,6 +162,7 @@ pub fn brief(event: &Event) -> String {
         Event::Message(message) => format!("message {}", message.data),
         Event::Resubscribed(channel) => format!("resubscribed {channel}"),
         Event::ServerError(error) => format!("error {}", error.code),
+        Event::FrameDropped(_) => "dropped".to_owned(),
         Event::TokenProviderError(error) => format!("token error {}", error.consecutive_failures),
         other => format!("{other:?}"),
     }
