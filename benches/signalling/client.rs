@@ -73,13 +73,12 @@ async fn publish(publisher: &SignallingClient, count: usize) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// How many messages a flood brought, and the seconds between the first and the last.
+/// How many messages a flood brought, and the seconds from the subscription to the last.
 async fn receive(client: &SignallingClient) -> Result<(usize, f64)> {
     let mut messages = client.messages();
+    let (mut count, start) = (0, Instant::now());
     client.subscribe("flood", SubscribeOptions::default()).await?;
-    let (mut count, mut start) = (0, None);
     while let Some(message) = messages.next().await {
-        let start = *start.get_or_insert_with(Instant::now);
         if message.data == "end" {
             return match messages.missed() {
                 0 => Ok((count, start.elapsed().as_secs_f64())),

@@ -39,4 +39,5 @@ pub use stream::Events;
 pub use crate::core::client::{
     ClientState, ConnectFailure, Connected, ReconnectOptions, RequestError as Refusal, SubscribeOptions,
 };
+pub use crate::net::ProxyPolicy;
 pub use crate::wire::{ChannelName, CloseCode, IceServer, PeerId};

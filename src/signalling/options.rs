@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::OptionsError;
 use crate::core::client::{ClientConfig, CredentialSource, ReconnectOptions};
-use crate::net::{DriverOptions, TokenSource};
+use crate::net::{DriverOptions, ProxyPolicy, TokenSource};
 use crate::wire::{Endpoint, Secret, scrub};
 
 /// What proves to the service who we are: exactly one of these.
@@ -141,6 +141,13 @@ impl ClientOptions {
     /// A PEM file with certificate authorities to trust besides those of the system.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.driver.ca_file = Some(path.into());
+        self
+    }
+
+    /// Whether a `wss:` server is reached through an HTTP proxy. Default: as `https_proxy`, `all_proxy` and `no_proxy`
+    /// in the environment say.
+    pub fn proxy(mut self, policy: ProxyPolicy) -> Self {
+        self.driver.proxy = policy;
         self
     }
 

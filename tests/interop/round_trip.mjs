@@ -46,10 +46,9 @@ async function publish(publisher, count) {
 
 async function receive(client) {
   let count = 0;
-  let start;
+  const start = performance.now();
   const ended = new Promise((resolve) => {
     client.on("message", ({ data }) => {
-      start ??= performance.now();
       if (data === "end") resolve((performance.now() - start) / 1000);
       else count += 1;
     });

@@ -48,16 +48,16 @@ async def publish(publisher, count):
 
 async def receive(client):
     loop = asyncio.get_running_loop()
-    state = {"count": 0, "start": None, "ended": loop.create_future()}
+    state = {"count": 0, "ended": loop.create_future()}
 
     def heard(event):
-        state["start"] = state["start"] or time.perf_counter()
         if event.data == "end":
-            state["ended"].set_result(time.perf_counter() - state["start"])
+            state["ended"].set_result(time.perf_counter() - start)
         else:
             state["count"] += 1
 
     client.on(Message, heard)
+    start = time.perf_counter()
     await client.subscribe("flood")
     seconds = await state["ended"]
     return [state["count"], seconds]
