@@ -6,7 +6,7 @@
 //! Both join the channel, follow presence, negotiate with each peer and reconnect by themselves. Peers are browsers,
 //! Python and Flutter programs with the vendor's SDKs, and other pipelines.
 //!
-//! An application that links this crate instead of installing the plugin calls [`plugin_register_static`] after
+//! An application that links this crate instead of installing the plugin calls `plugin_register_static` after
 //! `gst::init`. The layers and their rules are in `docs/architecture.md`.
 
 #![cfg_attr(not(feature = "plugin"), allow(dead_code))]

@@ -43,7 +43,7 @@ impl Msid {
     }
 }
 
-/// SSRCs named in a section, in order, without those of retransmission (second of an FID group). At most [`MAX_SSRCS`].
+/// SSRCs named in a section, in order, without those of retransmission (second of an FID group). At most 16.
 pub fn ssrcs(media: &Media) -> Vec<u32> {
     let number = |text: &str| text.parse::<u32>().ok();
     let repair: HashSet<u32> = media

@@ -96,7 +96,7 @@ fn new_metadata_of_a_member_is_told_and_the_connection_kept() {
 }
 
 #[test]
-fn a_drop_while_joining_is_made_good_by_the_snapshot() {
+fn c075_a_drop_while_joining_is_made_good_by_the_snapshot() {
     let mut room = Harness::new();
     room.input(RoomInput::Join);
     room.open();
