@@ -1,5 +1,6 @@
 //! The room: the SDKs' `MeteredPeer` (service protocol §4) over a [`Client`] and one negotiator for each peer.
 
+mod hidden;
 mod peers;
 mod reconcile;
 mod service;
@@ -20,9 +21,8 @@ use super::metadata::TrackQuery;
 use super::negotiator::{LocalTrack, NegotiatorConfig, NegotiatorInput, NegotiatorOutput, ReceivePolicy};
 use super::peer::RemotePeer;
 use super::roster::Roster;
-use crate::wire::{
-    ChannelName, DirectPayload, IceCandidate, IceServer, Metadata, PeerId, RequestId, RtcSignal, TrackMeta,
-};
+use crate::wire::{ChannelName, DirectPayload, IceServer, Metadata, PeerId, RequestId, RtcSignal, TrackMeta};
+use hidden::Hidden;
 use reconcile::Reconcile;
 
 /// How a room is made.
@@ -73,18 +73,13 @@ pub struct Room {
     /// The list of members of a reconnect is awaited.
     reconcile: Option<Reconcile>,
     requests: BTreeMap<RequestId, Purpose>,
-    /// `None` once nobody waits for the answer any more.
-    resolving: BTreeMap<u64, Option<(PeerId, IceCandidate)>>,
-    next_question: u64,
+    hidden: Hidden,
     /// The newest generation that any peer has had.
     newest: Generation,
     seed: u64,
     net: VecDeque<NetOutput>,
     outputs: VecDeque<RoomOutput>,
 }
-
-/// Names of hosts being resolved at one time; more candidates than that are dropped.
-const MAX_RESOLVING: usize = 64;
 
 impl Room {
     /// A room that has done nothing yet.
@@ -103,8 +98,7 @@ impl Room {
             published: BTreeMap::new(),
             reconcile: None,
             requests: BTreeMap::new(),
-            resolving: BTreeMap::new(),
-            next_question: 0,
+            hidden: Hidden::default(),
             newest: Generation::default(),
             net: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -115,7 +109,7 @@ impl Room {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn check_bounds(&self, candidates: usize) {
         assert!(self.peers.len() <= self.config.max_peers && self.peers.len() == self.roster.len());
-        assert!(self.resolving.len() <= MAX_RESOLVING);
+        assert!(self.hidden.len() <= hidden::QUESTIONS_MAX);
         assert!(self.peers.values().all(|peer| peer.held() <= candidates));
         assert!(self.state != RoomState::Closed || (self.peers.is_empty() && self.requests.is_empty()));
     }
@@ -359,7 +353,7 @@ impl Room {
         self.published.clear();
         self.early.clear();
         self.reconcile = None;
-        self.resolving.clear();
+        self.hidden.clear();
         self.requests.clear();
         self.roster.clear();
         self.client.close();

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::{MAX_RESOLVING, Room};
+use super::Room;
+use super::hidden::Hidden;
 use crate::core::events::{DataKind, RoomEvent};
 use crate::core::io::{NetOutput, TrackKey};
 use crate::core::negotiator::NegotiatorInput;
@@ -32,7 +33,7 @@ impl Room {
             peer.handle(now, NegotiatorInput::Close);
             self.drain_peer(now, id);
             self.peers.remove(id);
-            self.forget_questions(id);
+            self.hidden.forget(id);
             self.client.forget_peer(id);
             self.event(RoomEvent::PeerLeft(id.clone()));
         }
@@ -45,19 +46,10 @@ impl Room {
             return;
         };
         peer.swap(config, now);
-        self.forget_questions(id);
+        self.hidden.forget(id);
         self.drain_peer(now, id);
         self.event(RoomEvent::ConnectionReset(id.clone()));
         self.publish_all(now, id);
-    }
-
-    /// The answers to come are still counted, so that there is a bound on questions under way.
-    fn forget_questions(&mut self, id: &PeerId) {
-        for question in self.resolving.values_mut() {
-            if question.as_ref().is_some_and(|(from, _)| from == id) {
-                *question = None;
-            }
-        }
     }
 
     /// Metadata first: receivers look it up once, when the offer brings the track (service protocol §6.3).
@@ -115,13 +107,13 @@ impl Room {
     fn on_payload(&mut self, now: Instant, from: &PeerId, payload: DirectPayload) {
         match payload {
             DirectPayload::Signal(RtcSignal::Candidate(candidate)) => self.on_candidate(now, from, candidate),
-            DirectPayload::Signal(signal) => {
-                let input = match signal {
-                    RtcSignal::Description { kind, sdp } => NegotiatorInput::Description(kind, sdp),
-                    _ => NegotiatorInput::EndOfCandidates,
-                };
-                if let Some(peer) = self.peers.get_mut(from) {
-                    peer.handle(now, input);
+            DirectPayload::Signal(RtcSignal::Description { kind, sdp }) => {
+                self.hidden.renewed(from);
+                self.tell(now, from, NegotiatorInput::Description(kind, sdp));
+            }
+            DirectPayload::Signal(RtcSignal::EndOfCandidates) => {
+                if self.hidden.end(from) {
+                    self.tell(now, from, NegotiatorInput::EndOfCandidates);
                 }
             }
             DirectPayload::TrackMeta(meta) => self.on_track_meta(now, from, meta),
@@ -139,78 +131,30 @@ impl Room {
         peer.tracks.apply(meta);
     }
 
-    /// Browsers hide their addresses behind `.local` names (RFC 8828); webrtcbin cannot resolve them reliably.
     fn on_candidate(&mut self, now: Instant, from: &PeerId, candidate: IceCandidate) {
-        match hidden_host(&candidate.candidate) {
-            Some(host) => {
-                if self.resolving.len() < MAX_RESOLVING {
-                    let id = self.next_question;
-                    self.next_question += 1;
-                    let host = host.to_owned();
-                    self.resolving.insert(id, Some((from.clone(), candidate)));
-                    self.net.push_back(NetOutput::Resolve { id, host });
-                }
-            }
-            None => {
-                if let Some(peer) = self.peers.get_mut(from) {
-                    peer.handle(now, NegotiatorInput::Candidate(candidate));
-                }
-            }
+        let Some(host) = Hidden::host(&candidate.candidate).map(str::to_owned) else {
+            return self.tell(now, from, NegotiatorInput::Candidate(candidate));
+        };
+        if let Some(id) = self.hidden.ask(from, candidate) {
+            self.net.push_back(NetOutput::Resolve { id, host });
         }
     }
 
     pub(super) fn on_resolved(&mut self, now: Instant, id: u64, addresses: &[IpAddr]) {
-        let Some((from, candidate)) = self.resolving.remove(&id).flatten() else {
+        let Some((from, candidate)) = self.hidden.answered(id, addresses) else {
             return;
         };
-        let (Some(address), Some(peer)) = (addresses.first(), self.peers.get_mut(&from)) else {
-            return;
-        };
-        if let Some(line) = with_address(&candidate.candidate, *address) {
-            peer.handle(
-                now,
-                NegotiatorInput::Candidate(IceCandidate {
-                    candidate: line,
-                    ..candidate
-                }),
-            );
+        if let Some(candidate) = candidate {
+            self.tell(now, &from, NegotiatorInput::Candidate(candidate));
+        }
+        if self.hidden.is_over(&from) {
+            self.tell(now, &from, NegotiatorInput::EndOfCandidates);
         }
     }
-}
 
-/// Position of the connection address among the words of a candidate line (RFC 8839 §5.1).
-const ADDRESS: usize = 4;
-
-fn hidden_host(line: &str) -> Option<&str> {
-    line.split(' ')
-        .nth(ADDRESS)
-        .filter(|host| host.to_ascii_lowercase().ends_with(".local"))
-}
-
-fn with_address(line: &str, address: IpAddr) -> Option<String> {
-    let address = address.to_string();
-    let mut words: Vec<&str> = line.split(' ').collect();
-    *words.get_mut(ADDRESS)? = &address;
-    Some(words.join(" "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_local_names_are_resolved() {
-        let line = "candidate:1 1 udp 2122260223 0a1b-c2.local 50412 typ host generation 0";
-        assert_eq!(hidden_host(line), Some("0a1b-c2.local"));
-        assert_eq!(
-            hidden_host("candidate:1 1 udp 2122260223 192.0.2.7 50412 typ host"),
-            None
-        );
-        assert_eq!(hidden_host("candidate:x.local"), None);
-        let line = with_address(line, IpAddr::from([192, 0, 2, 9])).unwrap();
-        assert_eq!(
-            line,
-            "candidate:1 1 udp 2122260223 192.0.2.9 50412 typ host generation 0"
-        );
+    fn tell(&mut self, now: Instant, peer: &PeerId, input: NegotiatorInput) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.handle(now, input);
+        }
     }
 }

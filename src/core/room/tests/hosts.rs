@@ -63,10 +63,24 @@ fn questions_are_bounded() {
     for n in 0..100 {
         room.direct("a", hidden(&format!("h{n}.local")));
     }
-    assert_eq!(room.questions().len(), 64);
+    assert_eq!(room.questions().len(), 16);
     room.net(NetInput::Resolved(room.questions()[0], Vec::new()));
     room.direct("a", hidden("again.local"));
-    assert_eq!(room.questions().len(), 65);
+    assert_eq!(room.questions().len(), 17);
+}
+
+#[test]
+fn the_end_of_candidates_comes_after_them() {
+    let mut room = with_session();
+    room.direct("a", hidden("x.local"));
+    room.direct("a", json!({"type": "rtc-ice", "candidate": null}));
+    assert!(given(&room).is_empty());
+    let question = room.questions()[0];
+    room.net(NetInput::Resolved(question, address()));
+    let [first, last] = &given(&room)[..] else {
+        panic!("{:?}", room.log)
+    };
+    assert!(first.contains("192.0.2.9") && last.is_empty());
 }
 
 #[test]
