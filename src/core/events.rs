@@ -19,6 +19,8 @@ pub enum RoomInput {
     Send(Value),
     /// Send to one peer.
     SendTo(String, Value),
+    /// Find a new path to this peer, or to all.
+    RestartIce(Option<String>),
     /// Something from a peer's session.
     Session(PeerId, Generation, SessionEvent),
     /// Leave: every peer goes, the socket is closed, the room is finished.

@@ -168,9 +168,16 @@ pub enum SessionCommand {
     /// moves all later m-lines. At most once per generation, before SCTP is up; no event answers it.
     HoldData,
     /// Answered by `OfferCreated` or `Failed`.
-    CreateOffer,
+    CreateOffer(IceCredentials),
     /// Answered by `AnswerCreated` or `Failed`.
-    CreateAnswer,
+    CreateAnswer(IceCredentials),
+    /// Start ICE anew on the connection there is: both descriptions that follow have new credentials, and the
+    /// candidates that follow them belong to these. Media flows on the old path until there is a better one. Only with
+    /// both descriptions in place; no event answers it but `Failed`.
+    RestartIce {
+        /// Whether we are the controlling side: the one that offers the restart.
+        controlling: bool,
+    },
     /// Answered by `LocalSet` or `Failed`.
     SetLocal(SdpKind, String),
     /// Answered by `RemoteSet` or `Failed`.
@@ -186,6 +193,15 @@ pub enum SessionCommand {
     Route(Routing),
     /// Tear everything down, off-thread, whatever state it is in. Last command of a generation; no event answers it.
     Dispose,
+}
+
+/// What a new description of ours says about ICE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IceCredentials {
+    /// Whatever webrtcbin writes.
+    Kept,
+    /// New ones, for an ICE restart. webrtcbin hears of them with `SetLocal`.
+    New,
 }
 
 /// Where media flows after a completed round.
@@ -230,6 +246,8 @@ pub enum SessionEvent {
         /// What webrtcbin said, scrubbed.
         reason: String,
     },
+    /// ICE cannot be restarted on this connection; comes, if at all, right after it was created.
+    CannotRestart,
     /// A local candidate.
     Candidate {
         /// Internal m-line index.
@@ -265,6 +283,8 @@ pub enum SessionOp {
     SetLocal,
     /// `set-remote-description`
     SetRemote,
+    /// Restarting ICE.
+    RestartIce,
     /// An element inside reported an error.
     Pipeline,
 }

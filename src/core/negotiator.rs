@@ -28,6 +28,7 @@ mod generated;
 mod media;
 mod offering;
 mod recovery;
+mod restart;
 mod timing;
 mod types;
 mod wire;
@@ -37,7 +38,7 @@ mod world;
 pub(crate) mod tests;
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::io::{Codec, ConnectionState, Generation, SessionCommand, SessionEvent, TrackKey};
 use crate::sdp::Remote;
@@ -47,6 +48,7 @@ use candidates::{Inbox, Outbox};
 use facts::Round;
 use media::Sender;
 use recovery::Recovery;
+use restart::{Restart, credentials};
 use world::World;
 
 pub use types::{
@@ -77,7 +79,10 @@ enum Phase {
     /// Nothing.
     Stable,
     /// `create-offer`
-    CreatingOffer,
+    CreatingOffer {
+        /// With new ICE credentials.
+        restarts: bool,
+    },
     /// `set-local-description` of a first offer, which is sent afterwards.
     ApplyingOffer(OwnOffer),
     /// Our offer is out.
@@ -107,6 +112,8 @@ struct Session {
     /// A data channel of our own keeps `m=application` in its offers.
     holds_data: bool,
     connected: bool,
+    /// It has been connected.
+    was_connected: bool,
 }
 
 /// See the module. All methods follow the contract of [`super::io`].
@@ -134,6 +141,7 @@ pub struct Negotiator {
     /// Candidates that came before anything they could belong to.
     early: Inbox,
     recovery: Recovery,
+    restart: Restart,
     /// When we make an offer, if one is due.
     offer_at: Option<Instant>,
     /// The peer has announced an offer.
@@ -168,6 +176,7 @@ impl Negotiator {
             dead_remote: None,
             early: Inbox::default(),
             recovery: Recovery::default(),
+            restart: Restart::default(),
             offer_at: None,
             expect_until: None,
             offered_at: None,
@@ -206,6 +215,7 @@ impl Negotiator {
             NegotiatorInput::AddTrack(track) => self.add_track(now, track),
             NegotiatorInput::RemoveTrack(key) => self.remove_track(now, key),
             NegotiatorInput::SessionConfig(session) => self.config.session = session,
+            NegotiatorInput::RestartIce => self.on_restart(now),
             NegotiatorInput::Reset => self.reset(now),
             NegotiatorInput::Close => self.close(),
         }
@@ -267,6 +277,11 @@ impl Negotiator {
                 );
                 self.recover(now, timing::SESSION_FAILED);
             }
+            SessionEvent::CannotRestart => {
+                if let Some(session) = &mut self.session {
+                    session.world.can_restart = false;
+                }
+            }
             SessionEvent::Candidate { candidate, .. } => self.on_local_candidate(&candidate),
             SessionEvent::GatheringComplete => self.on_gathering_complete(),
             SessionEvent::Connection(state) => self.on_connection(now, state),
@@ -285,8 +300,8 @@ impl Negotiator {
     fn remote_set(&mut self, now: Instant) {
         match std::mem::replace(&mut self.phase, Phase::Stable) {
             Phase::ApplyingRemote(round) => {
+                self.command(SessionCommand::CreateAnswer(credentials(round.restarts)));
                 self.phase = Phase::CreatingAnswer(round);
-                self.command(SessionCommand::CreateAnswer);
             }
             Phase::ApplyingAnswer(round) => self.round_complete(now, round, true),
             other => self.phase = other,
@@ -295,6 +310,9 @@ impl Negotiator {
 
     /// Both descriptions are in place.
     fn round_complete(&mut self, now: Instant, round: Round, offered: bool) {
+        if round.restarts {
+            self.restart.wanted = false;
+        }
         if let Some(session) = &mut self.session {
             session.world.commit(round, offered);
             if !session.connected {
@@ -319,8 +337,9 @@ impl Negotiator {
         let Some(session) = &mut self.session else { return };
         match state {
             ConnectionState::Connected => {
-                session.connected = true;
+                (session.connected, session.was_connected) = (true, true);
                 self.recovery.connected();
+                self.restart.tries = 0;
                 self.set_state(PeerState::Connected);
             }
             ConnectionState::Disconnected => {
@@ -328,9 +347,14 @@ impl Negotiator {
                 self.recovery.expect_connection(now);
                 self.set_state(PeerState::Reconnecting);
             }
-            ConnectionState::Failed => self.recover(now, Duration::ZERO),
+            ConnectionState::Failed => self.path_lost(now),
             ConnectionState::Closed => self.recover(now, timing::CLOSED_GRACE),
-            ConnectionState::New | ConnectionState::Connecting => {}
+            // ICE starts anew; media flows on the old path until it is through, or has given up.
+            ConnectionState::New | ConnectionState::Connecting => {
+                if std::mem::replace(&mut session.connected, false) {
+                    self.recovery.expect_connection(now);
+                }
+            }
         }
     }
 
@@ -386,6 +410,7 @@ impl Negotiator {
         self.phase = Phase::Stable;
         (self.offered_at, self.watchdog_at, self.resent, self.offer_at) = (None, None, false, None);
         self.recovery.disposed();
+        self.restart.wanted = false;
         let Some(session) = self.session.take() else {
             return;
         };
@@ -436,6 +461,7 @@ impl Session {
             announced: Vec::new(),
             holds_data: false,
             connected: false,
+            was_connected: false,
         }
     }
 }

@@ -82,6 +82,10 @@ impl Member {
                     _ => false,
                 },
             ),
+            action::<T>("restart-ice", &[String::static_type()], |member, args| {
+                let peer = args[1].get::<Option<String>>().ok().flatten();
+                member.tell(RoomInput::RestartIce(peer.filter(|peer| !peer.is_empty())))
+            }),
             action::<T>("set-token", &[String::static_type()], |member, args| {
                 args[1].get::<String>().is_ok_and(|token| member.set_token(token))
             }),

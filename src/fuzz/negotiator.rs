@@ -89,7 +89,7 @@ pub(super) fn accept(offer: &str, ufrag: &str) -> String {
     let mut sdp = Sdp::parse(offer).expect("our offer");
     for media in &mut sdp.media {
         media.set("ice-ufrag", ufrag);
-        media.set("ice-pwd", "passwordpasswordpassword");
+        media.set("ice-pwd", &format!("passwordpasswordpassword{ufrag}"));
         media.set("setup", "active");
         for line in &mut media.lines {
             match line.as_str() {
@@ -191,6 +191,7 @@ impl Bench {
             "add" => self.handle(NegotiatorInput::AddTrack(track(number(rest, 7)))),
             "remove" => self.handle(NegotiatorInput::RemoveTrack(TrackKey(number(rest, 7) as u32))),
             "expect" => self.handle(NegotiatorInput::ExpectOffer),
+            "restart" => self.handle(NegotiatorInput::RestartIce),
             "reset" => self.handle(NegotiatorInput::Reset),
             "automatic" => self.automatic = !self.automatic,
             "report" => {
@@ -210,6 +211,8 @@ impl Bench {
         match word {
             "connected" => self.event(SessionEvent::Connection(ConnectionState::Connected)),
             "disconnected" => self.event(SessionEvent::Connection(ConnectionState::Disconnected)),
+            "connecting" => self.event(SessionEvent::Connection(ConnectionState::Connecting)),
+            "cannot" => self.event(SessionEvent::CannotRestart),
             "failed" => self.event(SessionEvent::Connection(ConnectionState::Failed)),
             "closed" => self.event(SessionEvent::Connection(ConnectionState::Closed)),
             "error" => {

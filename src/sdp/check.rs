@@ -22,6 +22,8 @@ const MAX_MID: usize = 64;
 pub struct Remote {
     /// Offer or answer.
     pub kind: SdpKind,
+    /// Session id of the `o=` line: the same in all descriptions of one `RTCPeerConnection` (JSEP §5.2.2).
+    pub origin: String,
     /// The transport of the bundle; none if every section is rejected.
     pub bundle: Option<Bundle>,
     /// All sections, in order.
@@ -43,6 +45,9 @@ pub struct Bundle {
     pub candidates: Vec<String>,
     /// There will be no more.
     pub end_of_candidates: bool,
+    /// The peer trickles. A stack that does not (aiortc) cannot restart ICE either: it takes new credentials for a
+    /// new connection.
+    pub trickles: bool,
 }
 
 /// What a section is.
@@ -138,6 +143,7 @@ impl Remote {
             .transpose()?;
         Ok(Self {
             kind,
+            origin: origin(&sdp),
             bundle,
             sections,
         })
@@ -166,6 +172,12 @@ impl Remote {
 /// An offer of nothing, which some stacks send after a rebuild without tracks (nothing to negotiate, no error).
 pub fn is_empty_offer(text: &str) -> bool {
     Sdp::parse(text).is_ok_and(|sdp| sdp.media.is_empty())
+}
+
+fn origin(sdp: &Sdp) -> String {
+    let line = sdp.session.iter().find_map(|line| line.strip_prefix("o="));
+    let id = line.and_then(|line| line.split_ascii_whitespace().nth(1));
+    id.unwrap_or_default().to_owned()
 }
 
 fn mids(sdp: &Sdp) -> Result<Vec<String>, SdpError> {
@@ -253,6 +265,10 @@ fn read_bundle(sdp: &Sdp, index: usize, mid: &str, kind: SdpKind) -> Result<Bund
             .map(|c| format!("candidate:{c}"))
             .collect(),
         end_of_candidates: media.has("end-of-candidates") || sdp.attribute("end-of-candidates").is_some(),
+        trickles: media
+            .attributes("ice-options")
+            .chain(sdp.attributes("ice-options"))
+            .any(|options| options.split_ascii_whitespace().any(|option| option == "trickle")),
     })
 }
 

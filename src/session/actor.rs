@@ -13,7 +13,9 @@ use super::registry::Ticket;
 use super::transport::Transport;
 use super::webrtcbin::Side;
 use super::{CAT, SessionContext, ice};
-use crate::core::io::{Codec, ConnectionState, Routing, SessionCommand, SessionEvent, SessionOp};
+use crate::core::io::{
+    Codec, ConnectionState, IceCredentials, Routing, SessionCommand, SessionEvent, SessionOp,
+};
 use crate::wire::SdpKind;
 
 /// How long webrtcbin may take to answer.
@@ -292,7 +294,11 @@ impl Actor {
                         for warning in &transport.plan.warnings {
                             (self.context.warn)(warning.clone());
                         }
+                        let restarts = transport.webrtcbin.can_restart();
                         self.transport = Some(transport);
+                        if !restarts {
+                            self.post(SessionEvent::CannotRestart);
+                        }
                     }
                     Err(reason) => self.fail(SessionOp::Create, reason),
                 }
@@ -316,8 +322,14 @@ impl Actor {
                     transport.webrtcbin.hold_data();
                 }
             }
-            SessionCommand::CreateOffer => self.create(SdpKind::Offer, SessionOp::CreateOffer),
-            SessionCommand::CreateAnswer => self.create(SdpKind::Answer, SessionOp::CreateAnswer),
+            SessionCommand::CreateOffer(ice) => self.create(SdpKind::Offer, ice, SessionOp::CreateOffer),
+            SessionCommand::CreateAnswer(ice) => self.create(SdpKind::Answer, ice, SessionOp::CreateAnswer),
+            SessionCommand::RestartIce { controlling } => {
+                let restarted = self.with(|transport, _| transport.restart_ice(controlling));
+                if let Err(reason) = restarted {
+                    self.fail(SessionOp::RestartIce, reason);
+                }
+            }
             SessionCommand::SetLocal(kind, sdp) => self.set(Side::Local, kind, &sdp),
             SessionCommand::SetRemote(kind, sdp) => {
                 self.promised = Promised::from_sdp(&sdp);
@@ -362,12 +374,9 @@ impl Actor {
         self.tokens
     }
 
-    fn create(&mut self, kind: SdpKind, op: SessionOp) {
+    fn create(&mut self, kind: SdpKind, ice: IceCredentials, op: SessionOp) {
         let token = self.begin(op);
-        let started = self.with(|transport, mailbox| {
-            transport.webrtcbin.create(kind, mailbox, token);
-            Ok(())
-        });
+        let started = self.with(|transport, mailbox| transport.webrtcbin.create(kind, ice, mailbox, token));
         self.started(op, started);
     }
 
@@ -417,7 +426,7 @@ impl Actor {
                 }
             }
             SessionOp::SetRemote => self.post(SessionEvent::RemoteSet),
-            SessionOp::Create | SessionOp::AddSender | SessionOp::Pipeline => (),
+            SessionOp::Create | SessionOp::AddSender | SessionOp::RestartIce | SessionOp::Pipeline => (),
         }
     }
 }

@@ -20,6 +20,7 @@ mod firewall;
 mod ice;
 mod interfaces;
 mod message;
+mod nice;
 mod peer_session;
 mod receiving;
 mod registry;

@@ -1,5 +1,6 @@
 //! The pipeline of one session: webrtcbin, its senders and receivers, and how it ends.
 
+use std::net::IpAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ const WATCHDOG: Duration = Duration::from_secs(5);
 
 /// A started webrtcbin and everything around it.
 pub(super) struct Transport {
+    /// Where it was told to listen; none: everywhere.
+    addresses: Vec<IpAddr>,
+    loopback: Loopback,
     pub plan: ice::IcePlan,
     pub pipeline: gst::Pipeline,
     pub webrtcbin: WebrtcBin,
@@ -48,7 +52,8 @@ impl Transport {
         } else {
             context.loopback
         };
-        webrtcbin.set_local_addresses(&interfaces::local_addresses(loopback));
+        let addresses = interfaces::local_addresses(loopback);
+        webrtcbin.set_local_addresses(&addresses);
         webrtcbin.connect(mailbox, receiving::guard(&pipeline, mailbox));
         watch(&pipeline, mailbox);
         pipeline
@@ -56,6 +61,8 @@ impl Transport {
             .map_err(|error| error.to_string())?;
         let receivers = Receivers::new(&pipeline, context.generation, context.outlet.clone());
         let this = Self {
+            addresses,
+            loopback,
             plan,
             pipeline,
             webrtcbin,
@@ -76,6 +83,17 @@ impl Transport {
         for element in self.pipeline.iterate_recurse().into_iter().flatten() {
             element.set_base_time(timing.base_time);
         }
+    }
+
+    /// Starts ICE anew. It keeps its sockets and never gathers again, so when all our addresses are others by now no
+    /// path can come of it.
+    pub fn restart_ice(&self, controlling: bool) -> Result<(), String> {
+        let now = interfaces::local_addresses(self.loopback);
+        let gone = !self.addresses.is_empty() && !now.iter().any(|address| self.addresses.contains(address));
+        if gone {
+            return Err("none of our addresses is left".into());
+        }
+        self.webrtcbin.restart_ice(controlling)
     }
 
     /// Ends it, on a thread that may hang: `set_state(NULL)` of webrtcbin waits for threads of its own.

@@ -15,9 +15,10 @@ use super::certificate::Certificate;
 use super::description;
 use super::ice::IcePlan;
 use super::message::{Mailbox, Message};
+use super::nice::{self, Credentials};
 use super::rtp::make;
 use super::text::scrub;
-use crate::core::io::{ConnectionState, SessionConfig};
+use crate::core::io::{ConnectionState, IceCredentials, SessionConfig};
 use crate::wire::SdpKind;
 
 /// Stream of the channel that nobody uses. Large, because in-band channels count from zero; ids from 1024 on end the
@@ -116,6 +117,28 @@ impl WebrtcBin {
         self.element.property::<Option<glib::Object>>("ice-agent")
     }
 
+    /// The NiceAgent, if that is what does the work.
+    fn agent(&self) -> Option<glib::Object> {
+        let ice = self.ice().filter(|ice| ice.has_property("agent"))?;
+        ice.property::<Option<glib::Object>>("agent")
+    }
+
+    /// Whether [`WebrtcBin::restart_ice`] can do anything.
+    pub fn can_restart(&self) -> bool {
+        self.agent().is_some_and(|agent| nice::can_restart(&agent))
+    }
+
+    /// Starts ICE anew. The credentials of the next descriptions have to be new.
+    pub fn restart_ice(&self, controlling: bool) -> Result<(), String> {
+        let agent = self.agent().ok_or("there is no ICE agent")?;
+        // webrtcbin's create-answer makes us the controlled side, whoever began; the agent goes by what is set when it
+        // restarts.
+        if agent.has_property_with_type("controlling-mode", bool::static_type()) {
+            agent.set_property("controlling-mode", controlling);
+        }
+        nice::restart(&agent)
+    }
+
     fn tune_agent(&self) {
         let Some(ice) = self.ice() else { return };
         let set = |object: &glib::Object, name: &str, value: bool| {
@@ -124,12 +147,7 @@ impl WebrtcBin {
             }
         };
         set(&ice, "ice-tcp", false);
-        if !ice.has_property("agent") {
-            return;
-        }
-        let Some(agent) = ice.property::<Option<glib::Object>>("agent") else {
-            return;
-        };
+        let Some(agent) = self.agent() else { return };
         // UPnP searches the LAN with threads and sockets of its own for every webrtcbin.
         set(&agent, "upnp", false);
         set(&agent, "ice-tcp", false);
@@ -261,8 +279,19 @@ impl WebrtcBin {
         transceiver.set_codec_preferences(Some(&caps));
     }
 
-    /// Starts `create-offer` or `create-answer`; the reply is the SDP.
-    pub fn create(&self, kind: SdpKind, mailbox: &Mailbox, token: u64) {
+    /// Starts `create-offer` or `create-answer`; the reply is the SDP. webrtcbin writes the same credentials for ever,
+    /// so new ones are ours.
+    pub fn create(
+        &self,
+        kind: SdpKind,
+        ice: IceCredentials,
+        mailbox: &Mailbox,
+        token: u64,
+    ) -> Result<(), String> {
+        let credentials = match ice {
+            IceCredentials::Kept => None,
+            IceCredentials::New => Some(Credentials::new()?),
+        };
         let (action, field) = match kind {
             SdpKind::Offer => ("create-offer", "offer"),
             SdpKind::Answer => ("create-answer", "answer"),
@@ -274,13 +303,18 @@ impl WebrtcBin {
                 .ok_or("webrtcbin has given no description")?;
             let sdp = description.sdp().as_text();
             let sdp = sdp.map_err(|_| "the description cannot be written".to_owned())?;
-            Ok(Some(match &certificate {
+            let sdp = match &certificate {
                 Some(certificate) => certificate.correct(&sdp),
+                None => sdp,
+            };
+            Ok(Some(match &credentials {
+                Some(credentials) => credentials.replace(&sdp),
                 None => sdp,
             }))
         });
         self.element
             .emit_by_name::<()>(action, &[&None::<gst::Structure>, &promise]);
+        Ok(())
     }
 
     /// Starts `set-local-description` or `set-remote-description`.

@@ -2,7 +2,7 @@
 
 use gst::prelude::*;
 use gstmeteredwebrtc::core::io::{
-    ConnectionState, InboundMedia, Routing, SenderSpec, SessionCommand, SessionEvent,
+    ConnectionState, IceCredentials, InboundMedia, Routing, SenderSpec, SessionCommand, SessionEvent,
 };
 use gstmeteredwebrtc::wire::SdpKind;
 
@@ -221,7 +221,7 @@ fn a_forgotten_offer_is_made_again() {
         1,
         SessionCommand::SetRemote(SdpKind::Offer, sections::join(&head, &seen)),
     );
-    call.send(1, SessionCommand::CreateAnswer);
+    call.send(1, SessionCommand::CreateAnswer(IceCredentials::Kept));
     let answer = call.event(1, "AnswerCreated", |event| match event {
         SessionEvent::AnswerCreated(sdp) => Some(sdp.clone()),
         _ => None,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gstmeteredwebrtc::core::io::{
-    Codec, ConnectionState, Generation, InboundMedia, MediaKind, Routing, SenderSpec, SessionCommand,
-    SessionConfig, SessionEvent, TrackKey,
+    Codec, ConnectionState, Generation, IceCredentials, InboundMedia, MediaKind, Routing, SenderSpec,
+    SessionCommand, SessionConfig, SessionEvent, TrackKey,
 };
 use gstmeteredwebrtc::session::{Loopback, PeerSession, Registry, SessionContext, Timing};
 use gstmeteredwebrtc::wire::SdpKind;
@@ -40,6 +40,8 @@ pub struct Call {
     pub registry: Registry,
     notes: Receiver<(usize, Note)>,
     log: Vec<String>,
+    /// Local candidates of each side.
+    gathered: [Vec<String>; 2],
     started: Instant,
     /// Changes descriptions on their way to the other side.
     pub munge: fn(String) -> String,
@@ -95,6 +97,7 @@ impl Call {
             registry,
             notes,
             log,
+            gathered: Default::default(),
             started,
             munge: |sdp| sdp,
             sender,
@@ -180,6 +183,7 @@ impl Call {
         line.truncate(line.floor_char_boundary(160));
         self.log.push(line);
         if let Note::Event(SessionEvent::Candidate { mline, candidate }) = note {
+            self.gathered[side].push(candidate.clone());
             let command = SessionCommand::AddCandidate {
                 mline: *mline,
                 candidate: candidate.clone(),
@@ -198,6 +202,11 @@ impl Call {
             .enumerate()
             .filter(|(_, line)| of_side(line) && line.contains(text));
         found.map(|(at, _)| at).collect()
+    }
+
+    /// What gathering has found on this side.
+    pub fn candidates(&self, side: usize) -> Vec<String> {
+        self.gathered[side].clone()
     }
 
     /// What has been seen until now and not been waited for.
@@ -225,7 +234,7 @@ impl Call {
     }
 
     pub fn offer(&mut self, from: usize) -> String {
-        self.send(from, SessionCommand::CreateOffer);
+        self.send(from, SessionCommand::CreateOffer(IceCredentials::Kept));
         self.event(from, "OfferCreated", |event| match event {
             SessionEvent::OfferCreated(sdp) => Some(sdp.clone()),
             _ => None,
@@ -242,7 +251,7 @@ impl Call {
     }
 
     pub fn answer(&mut self, side: usize) -> String {
-        self.send(side, SessionCommand::CreateAnswer);
+        self.send(side, SessionCommand::CreateAnswer(IceCredentials::Kept));
         let answer = self.event(side, "AnswerCreated", |event| match event {
             SessionEvent::AnswerCreated(sdp) => Some(sdp.clone()),
             _ => None,

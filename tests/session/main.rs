@@ -5,5 +5,6 @@ mod descriptions;
 mod doubles;
 mod harness;
 mod media;
+mod restart;
 mod sections;
 mod trouble;

@@ -1,7 +1,9 @@
 //! What goes wrong, and what that may not touch.
 
 use gst::prelude::*;
-use gstmeteredwebrtc::core::io::{SenderSpec, SessionCommand, SessionConfig, SessionEvent, SessionOp};
+use gstmeteredwebrtc::core::io::{
+    IceCredentials, SenderSpec, SessionCommand, SessionConfig, SessionEvent, SessionOp,
+};
 use gstmeteredwebrtc::wire::SdpKind;
 
 use crate::doubles::{AUDIO, VIDEO};
@@ -193,7 +195,7 @@ fn commands_out_of_order_fail() {
     call.send(0, SessionCommand::AddSender(video()));
     call.send(0, SessionCommand::AddSender(video()));
     expect(&mut call, SessionOp::AddSender);
-    call.send(0, SessionCommand::CreateAnswer);
+    call.send(0, SessionCommand::CreateAnswer(IceCredentials::Kept));
     expect(&mut call, SessionOp::CreateAnswer);
     call.end();
 }
@@ -204,7 +206,7 @@ fn dispose_in_every_state() {
 
     let call = Call::new();
     call.send(0, SessionCommand::AddSender(video()));
-    call.send(0, SessionCommand::CreateOffer);
+    call.send(0, SessionCommand::CreateOffer(IceCredentials::Kept));
     call.end();
 
     let mut call = Call::new();
@@ -212,7 +214,7 @@ fn dispose_in_every_state() {
     let offer = call.offer(0);
     call.send(0, SessionCommand::SetLocal(SdpKind::Offer, offer.clone()));
     call.send(1, SessionCommand::SetRemote(SdpKind::Offer, offer));
-    call.send(1, SessionCommand::CreateAnswer);
+    call.send(1, SessionCommand::CreateAnswer(IceCredentials::Kept));
     call.end();
 
     let mut call = Call::new();
@@ -223,6 +225,6 @@ fn dispose_in_every_state() {
     let mut call = Call::media_call();
     call.frames(1, "gv1", 3);
     call.send(0, SessionCommand::Dispose);
-    call.send(0, SessionCommand::CreateOffer);
+    call.send(0, SessionCommand::CreateOffer(IceCredentials::Kept));
     call.end();
 }

@@ -79,14 +79,15 @@ impl Negotiator {
             return;
         };
         let Inbound { remote, mut inbox } = inbound;
-        let same = session.world.remote.is_some();
+        let known = session.world.remote.is_some();
         let draft = {
             let policy = super::media::preference(&config.receive);
             session
                 .world
                 .remote_offer(&remote, &policy, &super::media::alive(senders))
         };
-        if same {
+        let restarts = draft.round.restarts;
+        if known && !restarts {
             // Same ICE generation: what was applied stays applied.
             inbox.continues(&session.inbox);
         }
@@ -96,6 +97,9 @@ impl Negotiator {
             session.world.has_data() && !std::mem::replace(&mut session.holds_data, session.world.has_data());
         if hold {
             self.command(SessionCommand::HoldData);
+        }
+        if restarts {
+            self.command(SessionCommand::RestartIce { controlling: false });
         }
         self.command(SessionCommand::SetRemote(SdpKind::Offer, draft.internal));
         self.phase = Phase::ApplyingRemote(draft.round);
@@ -109,11 +113,11 @@ impl Negotiator {
     }
 
     pub(super) fn answer_created(&mut self, now: Instant, sdp: &str) {
-        let Phase::CreatingAnswer(round) = std::mem::replace(&mut self.phase, Phase::Stable) else {
+        let Phase::CreatingAnswer(mut round) = std::mem::replace(&mut self.phase, Phase::Stable) else {
             return;
         };
         let Some(session) = &mut self.session else { return };
-        let internal = match session.world.answer_created(sdp, &round) {
+        let internal = match session.world.answer_created(sdp, &mut round) {
             Ok(internal) => internal,
             Err(why) => return self.unusable_session(now, why),
         };
@@ -130,7 +134,7 @@ impl Negotiator {
             kind: SdpKind::Answer,
             sdp: wire,
         });
-        self.open_outbox(&round.slots);
+        self.open_outbox(&round);
         self.round_complete(now, round, false);
     }
 }

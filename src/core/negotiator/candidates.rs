@@ -146,6 +146,14 @@ pub(super) struct Outbox {
 impl Outbox {
     pub fn open(&mut self, tag: Option<(String, u32)>, ufrag: String) {
         if let Some((mid, index)) = tag {
+            if self
+                .target
+                .as_ref()
+                .is_some_and(|(_, _, before)| *before != ufrag)
+            {
+                // Another ICE generation. The candidates are the same; the peer has to be told that they still hold.
+                self.rewind();
+            }
             self.target = Some((mid, index, ufrag));
         }
     }
@@ -180,6 +188,7 @@ impl Outbox {
 impl Negotiator {
     pub(super) fn on_candidate(&mut self, candidate: &IceCandidate) {
         let ufrag = ufrag_of(candidate);
+        let restarting = self.is_restarting();
         let current = self
             .session
             .as_mut()
@@ -195,7 +204,8 @@ impl Negotiator {
             .find(|inbox| ufrag.is_none() || inbox.ufrag.as_deref() == ufrag);
         match &mut owner {
             Some(inbox) => inbox.push(candidate),
-            None if none => self.early.push(candidate),
+            // The answer to our restart may come after them.
+            None if none || restarting => self.early.push(candidate),
             // Of an offer that was rolled back, or of a connection that is gone.
             None => return,
         }
@@ -209,7 +219,12 @@ impl Negotiator {
     /// Hands over what has come, once webrtcbin has the description it belongs to.
     pub(super) fn flush_remote_candidates(&mut self) {
         use super::Phase;
-        let ready = !matches!(self.phase, Phase::ApplyingRemote(_) | Phase::ApplyingAnswer(_));
+        let ready = match &self.phase {
+            Phase::ApplyingRemote(_) | Phase::ApplyingAnswer(_) => false,
+            // Not before webrtcbin has our new credentials: it would check with its own.
+            Phase::CreatingAnswer(round) | Phase::ApplyingLocal(round, _) => !round.restarts,
+            _ => true,
+        };
         let Some(session) = self
             .session
             .as_mut()

@@ -72,6 +72,10 @@ pub(super) struct Round {
     pub slots: Vec<Slot>,
     /// The `a=setup` of our description.
     pub setup: Setup,
+    /// It starts ICE anew.
+    pub restarts: bool,
+    /// Our end from now on, if it does, once webrtcbin has written it.
+    pub local: Option<Transport>,
 }
 
 impl Line {

@@ -34,8 +34,13 @@ impl World {
         Ok(())
     }
 
-    /// Credentials as webrtcbin wrote them; they are those of the tag (I2, I6).
-    pub(super) fn note_local(&mut self, sdp: &Sdp) -> Result<(), &'static str> {
+    /// Our end, from what webrtcbin wrote; it is that of the tag (I2, I6). webrtcbin never changes it: after a restart
+    /// it still writes the first credentials. Returns the new end if this round restarts ICE.
+    pub(super) fn note_local(
+        &mut self,
+        sdp: &Sdp,
+        restarts: bool,
+    ) -> Result<Option<Transport>, &'static str> {
         let first = sdp.media.first().ok_or("it has no section")?;
         let (Some(ufrag), Some(pwd)) = (first.attribute("ice-ufrag"), first.attribute("ice-pwd")) else {
             return Err("it has no ICE credentials");
@@ -44,18 +49,24 @@ impl World {
             .attribute("fingerprint")
             .and_then(sha256_fingerprint)
             .ok_or("it has no fingerprint")?;
-        self.local = Some(Transport {
+        let written = Transport {
             ufrag: ufrag.to_owned(),
             pwd: pwd.to_owned(),
             fingerprint,
-        });
-        Ok(())
+        };
+        if restarts {
+            return Ok(Some(written));
+        }
+        self.local.get_or_insert(written);
+        Ok(None)
     }
 
     /// I5 to I7 on a section webrtcbin wrote: it copies roles from its own unchanged last SDP, and the peer's
     /// credentials into what it rejects.
-    pub(super) fn pin(&self, media: &mut Media, setup: Setup) {
-        let Some(local) = &self.local else { return };
+    pub(super) fn pin(&self, media: &mut Media, setup: Setup, new: Option<&Transport>) {
+        let Some(local) = new.or(self.local.as_ref()) else {
+            return;
+        };
         media.set("setup", setup.as_str());
         media.set("ice-ufrag", &local.ufrag);
         media.set("ice-pwd", &local.pwd);

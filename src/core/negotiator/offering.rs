@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::facts::Round;
+use super::restart::credentials;
 use super::world::{Draft, Mismatch, World};
 use super::{Inbound, Negotiator, NegotiatorOutput, OwnOffer, PeerState, Phase, timing};
 use crate::core::io::SessionCommand;
@@ -54,6 +55,9 @@ impl Negotiator {
         let Some(session) = &self.session else {
             return self.senders.iter().any(|sender| sender.wants_line());
         };
+        if self.restart.wanted {
+            return true;
+        }
         self.senders.iter().any(|sender| {
             let Some(line) = session.world.own(sender.track.key, &sender.mid) else {
                 return sender.wants_line();
@@ -94,14 +98,15 @@ impl Negotiator {
             session.world.own_data = Some(self.peer_formats.next_mid());
             self.command(SessionCommand::HoldData);
         }
-        self.phase = Phase::CreatingOffer;
-        self.command(SessionCommand::CreateOffer);
+        let restarts = self.restart.wanted;
+        self.phase = Phase::CreatingOffer { restarts };
+        self.command(SessionCommand::CreateOffer(credentials(restarts)));
     }
 
     pub(super) fn offer_created(&mut self, now: Instant, sdp: &str) {
-        if !matches!(self.phase, Phase::CreatingOffer) {
+        let Phase::CreatingOffer { restarts } = self.phase else {
             return;
-        }
+        };
         let Self {
             session: Some(session),
             senders,
@@ -115,7 +120,7 @@ impl Negotiator {
             let own = super::media::own_tracks(senders);
             session
                 .world
-                .offer_created(sdp, &own, &super::media::takes(&config.receive))
+                .offer_created(sdp, &own, &super::media::takes(&config.receive), restarts)
         };
         self.phase = Phase::Stable;
         let Draft { internal, round } = match draft {
@@ -155,6 +160,10 @@ impl Negotiator {
                 self.set_state(PeerState::Idle);
             }
         }
+        if self.restart.wanted {
+            // Nothing is left that a restart could save.
+            return self.recover(now, Duration::ZERO);
+        }
         self.check_need(now);
     }
 
@@ -174,7 +183,7 @@ impl Negotiator {
             }),
             Err(why) => return self.unusable_session(now, why),
         }
-        self.open_outbox(&offer.round.slots);
+        self.open_outbox(&offer.round);
         self.phase = Phase::OfferOut(offer);
         self.offered_at = self.offered_at.or(Some(now));
         self.watchdog_at = Some(now + timing::ANSWER);
@@ -243,6 +252,9 @@ impl Negotiator {
         let restarted = session.inbox.begin(answer.bundle.as_ref());
         session.inbox.adopt(early, restarted);
         self.ignored = None;
+        if offer.round.restarts {
+            self.command(SessionCommand::RestartIce { controlling: true });
+        }
         if !offer.applied {
             self.command(SessionCommand::SetLocal(SdpKind::Offer, offer.internal));
         }
@@ -314,15 +326,11 @@ impl Negotiator {
     }
 
     /// Sends what was gathered, now that the description is out.
-    pub(super) fn open_outbox(&mut self, slots: &[super::facts::Slot]) {
+    pub(super) fn open_outbox(&mut self, round: &Round) {
         let Some(session) = &mut self.session else { return };
-        let ufrag = session
-            .world
-            .local
-            .as_ref()
-            .map(|local| local.ufrag.clone())
-            .unwrap_or_default();
-        session.outbox.open(World::wire_tag(slots), ufrag);
+        let local = round.local.as_ref().or(session.world.local.as_ref());
+        let ufrag = local.map(|local| local.ufrag.clone()).unwrap_or_default();
+        session.outbox.open(World::wire_tag(&round.slots), ufrag);
         for signal in session.outbox.drain() {
             self.out.push_back(NegotiatorOutput::Signal(signal));
         }

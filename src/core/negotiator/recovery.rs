@@ -62,6 +62,13 @@ impl Recovery {
         self.connect_by = None;
     }
 
+    /// Somebody wants another attempt now.
+    pub fn hurry(&mut self, now: Instant) {
+        if self.waiting() {
+            (self.at, self.attempts, self.exhausted, self.told) = (Some(now), 0, false, false);
+        }
+    }
+
     /// The peer's offer does what the recovery was about to do.
     pub fn taken_over(&mut self) {
         (self.at, self.ask, self.exhausted, self.retry_offer) = (None, false, false, None);
@@ -150,9 +157,9 @@ impl Negotiator {
             if self.session.as_ref().is_some_and(|session| !session.connected) {
                 self.problem(
                     "connect_timeout",
-                    "no connection within 20 s; it is made anew".into(),
+                    "no connection within 20 s; it is restored".into(),
                 );
-                self.recover(now, Duration::ZERO);
+                self.path_lost(now);
             }
         }
         if self.recovery.at.is_some_and(|at| at <= now) {

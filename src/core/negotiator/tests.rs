@@ -6,4 +6,5 @@ mod hostile;
 pub mod pair;
 mod peer;
 mod renumbering;
+mod restart;
 mod scenario;

@@ -35,6 +35,10 @@ pub(super) const CONNECT: Duration = Duration::from_secs(20);
 /// Delays in seconds before the attempts of a recovery, those of the vendor's SDKs.
 pub(super) const LADDER: [u64; 9] = [0, 1, 2, 4, 8, 16, 30, 30, 30];
 
+/// Restarts of ICE on one connection before it is made anew. Each takes libnice 7 s to give up, and a path that was
+/// gone for a moment may be back for the second.
+pub(super) const RESTARTS: usize = 2;
+
 /// After a failed operation: the cause may be local and permanent.
 pub(super) const SESSION_FAILED: Duration = Duration::from_millis(500);
 

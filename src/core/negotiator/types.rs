@@ -78,6 +78,8 @@ pub enum NegotiatorInput {
     RemoveTrack(TrackKey),
     /// What the next webrtcbin is made with.
     SessionConfig(SessionConfig),
+    /// Find a new path for the connection there is, or make it anew if the peer cannot do that.
+    RestartIce,
     /// Throw the connection away and start afresh (reconcile).
     Reset,
     /// The peer has gone. Disposes the session; nothing happens after.

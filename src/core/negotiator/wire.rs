@@ -12,7 +12,8 @@ impl World {
         round: &Round,
         own: &dyn Fn(TrackKey) -> Option<OwnTrack>,
     ) -> Result<String, &'static str> {
-        let local = self.local.clone().ok_or("it has no transport")?;
+        let local = round.local.as_ref().or(self.local.as_ref());
+        let local = local.cloned().ok_or("it has no transport")?;
         self.version += 1;
         let mut media = Vec::new();
         let mut bundle = Vec::new();

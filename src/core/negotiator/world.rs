@@ -18,7 +18,7 @@
 
 use super::facts::{Line, LineKind, Round, Slot};
 use crate::core::io::{Codec, MediaKind, SenderSpec, TrackKey};
-use crate::sdp::check::{Direction, Remote, SectionKind};
+use crate::sdp::check::{Bundle, Direction, Remote, SectionKind};
 use crate::sdp::model::Sdp;
 use crate::sdp::transport::{Setup, Transport};
 use crate::sdp::{payload, section};
@@ -47,6 +47,17 @@ pub(super) enum Mismatch {
     Nothing,
 }
 
+/// What a description does to a transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// It is the same.
+    None,
+    /// ICE starts anew below the same DTLS association.
+    Restart,
+    /// It is another one.
+    Replacement,
+}
+
 /// A track of ours as the wire shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OwnTrack {
@@ -69,6 +80,12 @@ pub(super) struct World {
     pub local: Option<Transport>,
     /// The peer's end.
     pub remote: Option<Transport>,
+    /// Session id of the peer's descriptions.
+    pub remote_origin: String,
+    /// Whether the peer's stack can restart ICE.
+    pub remote_trickles: bool,
+    /// Whether ours can.
+    pub can_restart: bool,
     /// Our DTLS role once settled.
     pub role: Option<Setup>,
     /// A round has been completed.
@@ -91,6 +108,9 @@ impl World {
             slots: Vec::new(),
             local: None,
             remote: None,
+            remote_origin: String::new(),
+            remote_trickles: false,
+            can_restart: true,
             role: None,
             negotiated: false,
             touched: false,
@@ -118,18 +138,20 @@ impl World {
         self.slots.iter().find(|slot| slot.line == Some(line))
     }
 
-    /// webrtcbin has written an offer. `own` knows our tracks, `take` says whether we receive a codec.
+    /// webrtcbin has written an offer. `own` knows our tracks, `take` says whether we receive a codec, `restarts`
+    /// whether the credentials in it are new.
     pub fn offer_created(
         &mut self,
         text: &str,
         own: &dyn Fn(TrackKey) -> Option<OwnTrack>,
         take: &dyn Fn(Codec) -> bool,
+        restarts: bool,
     ) -> Result<Draft, &'static str> {
         let mut sdp = Sdp::parse(text).map_err(|_| "its offer is no SDP")?;
         self.note_generated(&sdp)?;
-        self.note_local(&sdp)?;
+        let local = self.note_local(&sdp, restarts)?;
         for media in &mut sdp.media {
-            self.pin(media, Setup::Actpass);
+            self.pin(media, Setup::Actpass, local.as_ref());
         }
         let mut slots: Vec<Slot> = Vec::new();
         for old in &self.slots {
@@ -168,6 +190,8 @@ impl World {
             round: Round {
                 slots,
                 setup: Setup::Actpass,
+                restarts,
+                local,
             },
         })
     }
@@ -180,8 +204,10 @@ impl World {
         let Some(bundle) = &offer.bundle else {
             return self.negotiated;
         };
-        if self.remote.as_ref() != Some(&bundle.transport) {
-            return false;
+        match self.change(offer, bundle) {
+            Change::None => {}
+            Change::Restart if self.can_restart => {}
+            Change::Restart | Change::Replacement => return false,
         }
         offer.sections.iter().all(|section| {
             let line = self.find(&section.mid).and_then(|index| self.lines.get(index));
@@ -194,6 +220,24 @@ impl World {
                 }
             }
         })
+    }
+
+    /// What a description does to the transport there is. Whoever keeps its certificate but says that it is another
+    /// connection (`o=`) is one: webrtcbin has one certificate for the whole process.
+    fn change(&self, remote: &Remote, bundle: &Bundle) -> Change {
+        let (Some(known), new) = (&self.remote, &bundle.transport) else {
+            return Change::Replacement;
+        };
+        if known == new {
+            return Change::None;
+        }
+        let credentials = known.ufrag != new.ufrag && known.pwd != new.pwd;
+        let same = known.fingerprint == new.fingerprint && self.remote_origin == remote.origin;
+        if credentials && same && self.negotiated {
+            Change::Restart
+        } else {
+            Change::Replacement
+        }
     }
 
     /// Whether a track can move to a line with this payload type: one number is one codec, and each move adds an
@@ -211,6 +255,8 @@ impl World {
         policy: &dyn Fn(MediaKind) -> Vec<Codec>,
         alive: &dyn Fn(TrackKey) -> bool,
     ) -> Draft {
+        let bundle = offer.bundle.as_ref();
+        let restarts = bundle.is_some_and(|bundle| self.change(offer, bundle) == Change::Restart);
         self.note_remote(offer);
         // Media first, so that the tag (I2) is never the data section unless there is nothing else.
         for pass in [false, true] {
@@ -245,7 +291,12 @@ impl World {
         let internal = self.remote_internal(true, Setup::Actpass);
         Draft {
             internal,
-            round: Round { slots, setup },
+            round: Round {
+                slots,
+                setup,
+                restarts,
+                local: None,
+            },
         }
     }
 
@@ -282,17 +333,17 @@ impl World {
     }
 
     /// webrtcbin has written its answer to the draft's internal offer.
-    pub fn answer_created(&mut self, text: &str, round: &Round) -> Result<String, &'static str> {
+    pub fn answer_created(&mut self, text: &str, round: &mut Round) -> Result<String, &'static str> {
         let mut sdp = Sdp::parse(text).map_err(|_| "its answer is no SDP")?;
         if sdp.media.len() != self.lines.len() {
             return Err("its answer has another number of sections");
         }
         self.note_generated(&sdp)?;
-        self.note_local(&sdp)?;
+        round.local = self.note_local(&sdp, round.restarts)?;
         let role = self.role.unwrap_or(round.setup);
         let mut bundle = Vec::new();
         for (media, line) in sdp.media.iter_mut().zip(&self.lines) {
-            self.pin(media, role);
+            self.pin(media, role, round.local.as_ref());
             if line.fresh && line.track().is_some() {
                 media.port = 0;
             } else if media.port == 0 {
@@ -319,7 +370,17 @@ impl World {
         }
         match (&answer.bundle, &self.remote) {
             (None, None) => return Err(Mismatch::Nothing),
-            (Some(bundle), Some(known)) if bundle.transport != *known => return Err(Mismatch::Transport),
+            (Some(bundle), Some(_)) => {
+                let expected = match round.restarts {
+                    // A peer that answers with the old credentials has not restarted: nothing would come of it.
+                    true => Change::Restart,
+                    false => Change::None,
+                };
+                if self.change(answer, bundle) != expected {
+                    return Err(Mismatch::Transport);
+                }
+            }
+            (None, Some(_)) if round.restarts => return Err(Mismatch::Transport),
             _ => {}
         }
         self.note_remote(answer);
@@ -340,6 +401,7 @@ impl World {
     /// A round is complete: both of webrtcbin's descriptions are in place.
     pub fn commit(&mut self, round: Round, offered: bool) {
         self.slots = round.slots;
+        self.local = round.local.or(self.local.take());
         self.negotiated = true;
         for (index, line) in self.lines.iter_mut().enumerate() {
             // A ghost that was offered by us is established by our own internal answer; one in a remote offer
@@ -353,6 +415,8 @@ impl World {
     fn note_remote(&mut self, remote: &Remote) {
         if let Some(bundle) = &remote.bundle {
             self.remote = Some(bundle.transport.clone());
+            self.remote_origin.clone_from(&remote.origin);
+            self.remote_trickles = bundle.trickles;
         }
     }
 

@@ -401,6 +401,7 @@ impl Machine for Room {
             RoomInput::RemoveTrack(key) => self.remove_track(now, key),
             RoomInput::Send(data) => self.send_data(now, None, data),
             RoomInput::SendTo(to, data) => self.send_data(now, Some(to), data),
+            RoomInput::RestartIce(peer) => self.restart_ice(now, peer.as_deref()),
             RoomInput::Session(peer, generation, event) => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.handle(now, NegotiatorInput::Session(generation, event));

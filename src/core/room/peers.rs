@@ -52,6 +52,15 @@ impl Room {
         self.publish_all(now, id);
     }
 
+    /// The application wants a new path to this peer, or to all.
+    pub(super) fn restart_ice(&mut self, now: Instant, to: Option<&str>) {
+        for (id, peer) in &mut self.peers {
+            if to.is_none_or(|to| to == id.as_str()) {
+                peer.handle(now, NegotiatorInput::RestartIce);
+            }
+        }
+    }
+
     /// Metadata first: receivers look it up once, when the offer brings the track (service protocol §6.3).
     fn publish_all(&mut self, now: Instant, id: &PeerId) {
         let keys: Vec<TrackKey> = self.published.keys().copied().collect();

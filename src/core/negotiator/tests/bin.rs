@@ -1,6 +1,8 @@
 //! A model of webrtcbin that panics where the real one aborts, errors or goes wrong in some version.
 
-use crate::core::io::{Codec, Routing, SenderSpec, SessionCommand, SessionEvent};
+use crate::core::io::{
+    Codec, ConnectionState, IceCredentials, Routing, SenderSpec, SessionCommand, SessionEvent,
+};
 use crate::sdp::check::Direction;
 use crate::sdp::model::{Media, Sdp};
 use crate::sdp::payload;
@@ -28,7 +30,17 @@ pub struct Bin {
     pub local: Option<Sdp>,
     pub remote: Option<Sdp>,
     gathered: bool,
+    /// The credentials webrtcbin has made, and writes for ever.
+    written: String,
+    /// Those that ICE works with.
     pub ufrag: String,
+    /// What the session has given to a description.
+    given: Option<String>,
+    made: usize,
+    /// How often ICE was started anew.
+    pub restarts: usize,
+    /// It was started anew, and not both sides have new credentials.
+    open: bool,
     pub routing: Routing,
     pub disposed: bool,
     /// An operation has failed: nothing works any more.
@@ -51,6 +63,7 @@ fn direction(media: &Media) -> Direction {
 impl Bin {
     pub fn new(seed: u64) -> Self {
         Self {
+            written: format!("ufrag{seed}"),
             ufrag: format!("ufrag{seed}"),
             ..Self::default()
         }
@@ -73,8 +86,23 @@ impl Bin {
                 self.channel = true;
                 Vec::new()
             }
-            SessionCommand::CreateOffer => vec![SessionEvent::OfferCreated(self.create_offer())],
-            SessionCommand::CreateAnswer => vec![SessionEvent::AnswerCreated(self.create_answer())],
+            SessionCommand::CreateOffer(ice) => {
+                let offer = self.create_offer();
+                vec![SessionEvent::OfferCreated(self.credentials(ice, offer))]
+            }
+            SessionCommand::CreateAnswer(ice) => {
+                let answer = self.create_answer();
+                assert_eq!(ice == IceCredentials::New, self.open, "half a restart");
+                vec![SessionEvent::AnswerCreated(self.credentials(ice, answer))]
+            }
+            SessionCommand::RestartIce { .. } => {
+                assert!(self.pending_local.is_none() && self.pending_remote.is_none());
+                assert!(self.local.is_some() && self.remote.is_some());
+                assert!(!self.open, "restarted twice in one round");
+                self.open = true;
+                self.restarts += 1;
+                vec![SessionEvent::Connection(ConnectionState::Connecting)]
+            }
             SessionCommand::SetLocal(kind, sdp) => self.set_local(kind, &sdp),
             SessionCommand::SetRemote(kind, sdp) => {
                 self.set_remote(kind, &sdp);
@@ -100,6 +128,21 @@ impl Bin {
         }
     }
 
+    /// What the session puts into a description.
+    fn credentials(&mut self, ice: IceCredentials, sdp: String) -> String {
+        if ice == IceCredentials::Kept {
+            return sdp;
+        }
+        self.made += 1;
+        let made = format!("{}x{}", self.written, self.made);
+        self.given = Some(made.clone());
+        sdp.replace(
+            &format!("a=ice-ufrag:{}", self.written),
+            &format!("a=ice-ufrag:{made}"),
+        )
+        .replace("a=ice-pwd:", &format!("a=ice-pwd:{made}"))
+    }
+
     fn add_sender(&mut self, spec: SenderSpec) {
         self.transceivers.push(Transceiver {
             kind: spec.kind.as_str().to_owned(),
@@ -116,7 +159,7 @@ impl Bin {
         let mut all = vec![
             format!("a=mid:{mid}"),
             "a=setup:actpass".to_owned(),
-            format!("a=ice-ufrag:{}", self.ufrag),
+            format!("a=ice-ufrag:{}", self.written),
             "a=ice-pwd:passwordpasswordpassword".to_owned(),
             format!("a=fingerprint:sha-256 {}", ["AB"; 32].join(":")),
             "a=rtcp-mux".to_owned(),
@@ -325,11 +368,14 @@ impl Bin {
             assert!(mids.starts_with(&old), "I1: {old:?} then {mids:?}");
             for (new, old) in sdp.media.iter().zip(&before.media) {
                 assert_eq!(new.media, old.media, "kind changed");
-                assert_eq!(
-                    new.attribute("ice-ufrag"),
-                    old.attribute("ice-ufrag"),
-                    "ICE generation changed"
-                );
+                for name in ["ice-ufrag", "ice-pwd"] {
+                    let changed = new.attribute(name) != old.attribute(name);
+                    assert_eq!(
+                        changed, self.open,
+                        "{name}: a change means a restart, and both sides"
+                    );
+                }
+                assert_eq!(new.attribute("fingerprint"), old.attribute("fingerprint"));
             }
         }
     }
@@ -337,7 +383,13 @@ impl Bin {
     fn set_local(&mut self, kind: SdpKind, text: &str) -> Vec<SessionEvent> {
         let sdp = Sdp::parse(text).expect("internal SDP");
         self.check(kind, &sdp, self.local.as_ref());
-        assert_eq!(sdp.media[0].attribute("ice-ufrag"), Some(self.ufrag.as_str()));
+        let ufrag = if self.open {
+            self.given.take()
+        } else {
+            Some(self.ufrag.clone())
+        };
+        assert_eq!(sdp.media[0].attribute("ice-ufrag"), ufrag.as_deref());
+        self.ufrag = ufrag.unwrap();
         match kind {
             SdpKind::Offer => {
                 assert!(
@@ -430,6 +482,7 @@ impl Bin {
         }
         self.local = Some(local);
         self.remote = Some(remote);
+        self.open = false;
     }
 
     /// Codec of an internal section.

@@ -47,6 +47,8 @@ fn formats(lone: &Lone) -> Vec<String> {
 /// The peer's answer to our last offer: it takes everything.
 pub fn accept(lone: &Lone, ufrag: &str) -> String {
     let (_, mut sdp) = lone.last();
+    let origin = CHROMIUM.lines().find(|line| line.starts_with("o=")).unwrap();
+    sdp.session[1] = origin.to_owned();
     for media in &mut sdp.media {
         media.set("ice-ufrag", ufrag);
         media.set("setup", "active");

@@ -51,6 +51,8 @@ pub struct Side {
 
 enum Event {
     Input(usize, NegotiatorInput),
+    /// The path between the present ends dies.
+    Cut,
     Tick,
 }
 
@@ -64,6 +66,13 @@ pub struct Weather {
     /// Share of session operations that fail, in percent.
     pub failures: u32,
 }
+
+/// Nothing bad.
+pub const FAIR: Weather = Weather {
+    loss: 0,
+    until: Duration::ZERO,
+    failures: 0,
+};
 
 /// Names the seed of a run that panics.
 struct Confession(u64);
@@ -89,6 +98,8 @@ pub struct Pair {
     last_arrival: [Instant; 2],
     session_busy: [Instant; 2],
     pub descriptions: usize,
+    /// Ends that nothing reaches any more.
+    dead: HashSet<String>,
 }
 
 impl Pair {
@@ -126,11 +137,17 @@ impl Pair {
             last_arrival: [now; 2],
             session_busy: [now; 2],
             descriptions: 0,
+            dead: HashSet::new(),
         }
     }
 
     pub fn at(&mut self, when: Duration, side: usize, input: NegotiatorInput) {
         self.push(self.start + when, Event::Input(side, input));
+    }
+
+    /// The path that is in use then dies.
+    pub fn cut(&mut self, when: Duration) {
+        self.push(self.start + when, Event::Cut);
     }
 
     fn push(&mut self, when: Instant, event: Event) {
@@ -186,6 +203,11 @@ impl Pair {
                 self.trace(index, "<-", &input);
                 self.sides[index].negotiator.handle(self.now, input);
                 self.drain(index);
+            }
+            Event::Cut => {
+                let ufrag = |side: &Side| side.bins.values().next_back().map(|bin| bin.ufrag.clone());
+                self.dead.extend(self.sides.iter().filter_map(ufrag));
+                self.push(self.now + Duration::from_millis(7100), Event::Tick);
             }
             Event::Tick => {}
         }
@@ -270,8 +292,8 @@ impl Pair {
         }
         let asks = matches!(
             command,
-            SessionCommand::CreateOffer
-                | SessionCommand::CreateAnswer
+            SessionCommand::CreateOffer(_)
+                | SessionCommand::CreateAnswer(_)
                 | SessionCommand::SetLocal(..)
                 | SessionCommand::SetRemote(..)
         );
@@ -317,9 +339,11 @@ impl Pair {
                 self.sides[index].mismatch_since = None;
                 continue;
             };
-            let good = ends[1 - index]
-                .as_ref()
-                .is_some_and(|(_, other, back)| *other == named && back.as_ref() == Some(&mine));
+            let alive = !self.dead.contains(&mine) || !self.dead.contains(&named);
+            let good = alive
+                && ends[1 - index]
+                    .as_ref()
+                    .is_some_and(|(_, other, back)| *other == named && back.as_ref() == Some(&mine));
             let key = (generation, named);
             if good {
                 self.sides[index].mismatch_since = None;
@@ -339,6 +363,7 @@ impl Pair {
                 }
                 if self.now >= since + Duration::from_secs(7) {
                     self.sides[index].mismatch_since = None;
+                    self.sides[index].connected = None;
                     self.report(
                         index,
                         generation,
@@ -351,7 +376,8 @@ impl Pair {
     }
 
     fn report(&mut self, index: usize, generation: Generation, event: SessionEvent) {
-        let when = self.now + Duration::from_millis(self.rng.u64(1..30));
+        // Behind what the session has said before.
+        let when = self.now.max(self.session_busy[index]) + Duration::from_millis(self.rng.u64(1..30));
         self.push(
             when,
             Event::Input(index, NegotiatorInput::Session(generation, event)),

@@ -5,15 +5,9 @@
 
 use std::time::Duration;
 
-use super::pair::{Pair, Weather, everything, track};
+use super::pair::{FAIR, Pair, Weather, everything, track};
 use crate::core::io::{MediaKind, TrackKey};
 use crate::core::negotiator::{NegotiatorInput, PeerState};
-
-const FAIR: Weather = Weather {
-    loss: 0,
-    until: Duration::ZERO,
-    failures: 0,
-};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)

@@ -23,8 +23,8 @@ pub struct Ledger {
 
 fn asks(command: &SessionCommand) -> Option<&'static str> {
     match command {
-        SessionCommand::CreateOffer => Some("create-offer"),
-        SessionCommand::CreateAnswer => Some("create-answer"),
+        SessionCommand::CreateOffer(_) => Some("create-offer"),
+        SessionCommand::CreateAnswer(_) => Some("create-answer"),
         SessionCommand::SetLocal(SdpKind::Offer, _) => Some("set-local-offer"),
         SessionCommand::SetLocal(SdpKind::Answer, _) => Some("set-local-answer"),
         SessionCommand::SetRemote(SdpKind::Offer, _) => Some("set-remote-offer"),

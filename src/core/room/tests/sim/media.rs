@@ -31,8 +31,8 @@ pub const GIVE_UP: Duration = Duration::from_secs(7);
 fn asks(command: &SessionCommand) -> bool {
     matches!(
         command,
-        SessionCommand::CreateOffer
-            | SessionCommand::CreateAnswer
+        SessionCommand::CreateOffer(_)
+            | SessionCommand::CreateAnswer(_)
             | SessionCommand::SetLocal(..)
             | SessionCommand::SetRemote(..)
     )
@@ -126,7 +126,7 @@ impl Media {
                 again |= session.mismatch_since.is_none();
                 let since = *session.mismatch_since.get_or_insert(now);
                 if now >= since + GIVE_UP {
-                    (session.mismatch_since, again) = (None, true);
+                    (session.mismatch_since, session.connected, again) = (None, None, true);
                     news.push((key.clone(), SessionEvent::Connection(ConnectionState::Failed)));
                 }
                 continue;

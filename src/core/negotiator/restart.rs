@@ -1,0 +1,87 @@
+//! A new path for the connection there is: ICE starts anew, DTLS and everything above it goes on.
+//!
+//! Who offers a restart keeps the old path until the answer is there, so an offer that is lost or dropped costs
+//! nothing. A peer that answers with another certificate, or with the old credentials, has not followed: then the
+//! connection is made anew (`World::remote_answer`).
+
+use std::time::Instant;
+
+use super::{Negotiator, PeerState, Phase, timing};
+use crate::core::io::IceCredentials;
+
+/// Restarts of the present webrtcbin.
+#[derive(Debug, Default)]
+pub(super) struct Restart {
+    /// The next offer is to start ICE anew.
+    pub wanted: bool,
+    /// How often that was tried since it was connected.
+    pub tries: usize,
+}
+
+/// What `restarts` means for a description of ours.
+pub(super) fn credentials(restarts: bool) -> IceCredentials {
+    match restarts {
+        true => IceCredentials::New,
+        false => IceCredentials::Kept,
+    }
+}
+
+impl Negotiator {
+    /// The application wants a new path.
+    pub(super) fn on_restart(&mut self, now: Instant) {
+        match &self.session {
+            None => self.recovery.hurry(now),
+            // On its way already.
+            Some(session) if !session.was_connected => {}
+            Some(_) if self.can_restart() => self.want_restart(now),
+            Some(_) => self.recover(now, std::time::Duration::ZERO),
+        }
+    }
+
+    /// ICE has given up. The first tries keep the connection.
+    pub(super) fn path_lost(&mut self, now: Instant) {
+        if self.restart.tries >= timing::RESTARTS || !self.can_restart() {
+            return self.recover(now, std::time::Duration::ZERO);
+        }
+        if let Some(session) = &mut self.session {
+            session.connected = false;
+        }
+        self.set_state(PeerState::Reconnecting);
+        if !self.is_restarting() {
+            self.restart.tries += 1;
+            // Each try ends with an answer, or with the watchdog of its offer.
+            self.recovery.disposed();
+            self.want_restart(now);
+        }
+    }
+
+    fn want_restart(&mut self, now: Instant) {
+        self.restart.wanted = true;
+        self.check_need(now);
+        if self.config.polite {
+            // Both sides have most likely lost the path at the same moment.
+            self.offer_at = self.offer_at.map(|at| at.max(now + timing::FIRST_OFFER_POLITE));
+        }
+    }
+
+    fn can_restart(&self) -> bool {
+        let session = self.session.as_ref().filter(|session| session.was_connected);
+        session.is_some_and(|session| {
+            let world = &session.world;
+            world.negotiated && world.can_restart && world.remote_trickles
+        })
+    }
+
+    /// A round that starts ICE anew is under way.
+    pub(super) fn is_restarting(&self) -> bool {
+        match &self.phase {
+            Phase::Stable => false,
+            Phase::CreatingOffer { restarts } => *restarts,
+            Phase::ApplyingOffer(offer) | Phase::OfferOut(offer) => offer.round.restarts,
+            Phase::ApplyingAnswer(round)
+            | Phase::ApplyingRemote(round)
+            | Phase::CreatingAnswer(round)
+            | Phase::ApplyingLocal(round, _) => round.restarts,
+        }
+    }
+}

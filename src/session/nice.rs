@@ -1,0 +1,155 @@
+//! The one function of libnice that webrtcbin has no use for: starting ICE anew.
+//!
+//! It is looked up in the libnice that webrtcbin has brought along, never linked: a second one in the process would be
+//! worse than none, and some builds of GStreamer have none.
+
+use std::ffi::CStr;
+use std::sync::OnceLock;
+
+use gst::glib;
+use gst::prelude::*;
+
+use super::CAT;
+use crate::wire::Secret;
+
+/// libnice 0.1, as the dynamic linker knows it.
+#[cfg(target_os = "linux")]
+const LIBRARY: &CStr = c"libnice.so.10";
+#[cfg(target_os = "macos")]
+const LIBRARY: &CStr = c"libnice.10.dylib";
+
+/// `gboolean nice_agent_restart (NiceAgent *agent)`
+type RestartFn = unsafe extern "C" fn(*mut glib::gobject_ffi::GObject) -> glib::ffi::gboolean;
+
+/// Characters of credentials (RFC 8839 §5.4) in groups of four: three bytes each. RFC 8445 §5.3 asks for 24 and 128
+/// bits of randomness.
+const UFRAG_BYTES: usize = 6;
+const PWD_BYTES: usize = 24;
+
+/// Whether ICE can be started anew on this agent.
+pub(super) fn can_restart(agent: &glib::Object) -> bool {
+    let nice = agent.type_().name() == "NiceAgent";
+    let can = nice && restart_function().is_some();
+    if !can {
+        static SAID: OnceLock<()> = OnceLock::new();
+        SAID.get_or_init(|| {
+            gst::warning!(
+                CAT,
+                "no ICE restart without libnice 0.1: lost connections are made anew"
+            );
+        });
+    }
+    can
+}
+
+/// Starts ICE anew: forgets the peer's candidates and checks, keeps sockets and own candidates, and sends on the old
+/// pair until there is a new one.
+pub(super) fn restart(agent: &glib::Object) -> Result<(), String> {
+    if !can_restart(agent) {
+        return Err("this libnice cannot restart ICE".into());
+    }
+    let function = restart_function().ok_or("libnice has gone")?;
+    // SAFETY: `function` is nice_agent_restart of the libnice that is loaded (see `restart_function`), and `agent` is a
+    // live NiceAgent, as its type says. It takes the agent's own lock and may be called from any thread.
+    let done = unsafe { function(agent.as_ptr()) };
+    match done {
+        glib::ffi::GFALSE => Err("libnice has refused to restart ICE".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Looked up once there is an agent: then libnice is loaded, and stays so, because types cannot be unloaded.
+fn restart_function() -> Option<RestartFn> {
+    static FUNCTION: OnceLock<Option<RestartFn>> = OnceLock::new();
+    *FUNCTION.get_or_init(look_up)
+}
+
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn look_up() -> Option<RestartFn> {
+    // SAFETY: both strings end with NUL. RTLD_NOLOAD only finds what is in the process already, so no code of a library
+    // is run. The handle is kept, so the function stays where it is. A null pointer is no function and becomes `None`;
+    // any other is the function of this name, whose signature is the same in every libnice 0.1.
+    unsafe {
+        let library = libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOLOAD | libc::RTLD_LAZY);
+        if library.is_null() {
+            return None;
+        }
+        let symbol = libc::dlsym(library, c"nice_agent_restart".as_ptr());
+        std::mem::transmute::<*mut libc::c_void, Option<RestartFn>>(symbol)
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn look_up() -> Option<RestartFn> {
+    None
+}
+
+/// New ICE credentials.
+pub(super) struct Credentials {
+    ufrag: String,
+    pwd: Secret<String>,
+}
+
+impl Credentials {
+    /// From the system's randomness.
+    pub fn new() -> Result<Self, String> {
+        let mut bytes = [0; UFRAG_BYTES + PWD_BYTES];
+        getrandom::fill(&mut bytes).map_err(|error| format!("the system has no randomness: {error}"))?;
+        let (ufrag, pwd) = bytes.split_at(UFRAG_BYTES);
+        // The alphabet of base64 is that of credentials; whole groups need no padding.
+        Ok(Self {
+            ufrag: glib::base64_encode(ufrag).into(),
+            pwd: Secret::new(glib::base64_encode(pwd).into()),
+        })
+    }
+
+    /// Puts them into every section.
+    pub fn replace(&self, sdp: &str) -> String {
+        let line = |line: &str| {
+            if line.starts_with("a=ice-ufrag:") {
+                format!("a=ice-ufrag:{}\r\n", self.ufrag)
+            } else if line.starts_with("a=ice-pwd:") {
+                format!("a=ice-pwd:{}\r\n", self.pwd.expose())
+            } else {
+                line.to_owned()
+            }
+        };
+        sdp.split_inclusive('\n').map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdp::transport::is_ice_token;
+
+    #[test]
+    fn credentials_are_new_and_in_every_section() {
+        let sdp =
+            "v=0\r\na=ice-ufrag:abcd\r\na=ice-pwd:x\r\nm=a\r\na=ice-ufrag:abcd\r\na=ice-pwd:x\r\na=mid:0\r\n";
+        let made = Credentials::new().unwrap();
+        assert!(is_ice_token(&made.ufrag, 8) && is_ice_token(made.pwd.expose(), 32));
+        let text = made.replace(sdp);
+        assert_eq!(text.matches(&made.ufrag).count(), 2);
+        assert_eq!(text.matches(made.pwd.expose()).count(), 2);
+        assert!(!text.contains("abcd") && text.ends_with("\r\na=mid:0\r\n"));
+        assert_ne!(Credentials::new().unwrap().ufrag, made.ufrag);
+    }
+
+    #[test]
+    fn an_agent_restarts_and_another_object_does_not() {
+        gst::init().unwrap();
+        let bin = gst::ElementFactory::make("webrtcbin").build().unwrap();
+        assert!(restart(bin.upcast_ref()).is_err());
+        drop(bin);
+        let config = crate::core::io::SessionConfig::default();
+        let bin =
+            super::super::webrtcbin::WebrtcBin::new(&config, &super::super::ice::plan(&[]), 50).unwrap();
+        assert!(bin.can_restart());
+        bin.restart_ice(true).unwrap();
+        assert_eq!(
+            restart_function().map(|f| f as usize),
+            look_up().map(|f| f as usize)
+        );
+    }
+}
