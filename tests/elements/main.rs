@@ -5,6 +5,7 @@ mod calls;
 mod leaks;
 mod lifecycle;
 mod refusals;
+mod restart;
 mod secrets;
 mod service;
 mod support;

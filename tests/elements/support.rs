@@ -168,6 +168,14 @@ impl Line {
         })
     }
 
+    /// What the bus has said until now and nobody has waited for.
+    pub fn drain(&self) -> Vec<String> {
+        self.messages
+            .try_iter()
+            .map(|message| format!("{message:?}"))
+            .collect()
+    }
+
     /// Waits for the error that must come; its text.
     pub fn wait_error(&self) -> String {
         self.wait_message("an error", |message| match message.view() {

@@ -50,12 +50,12 @@ export class Program {
   #partial = { out: "", err: "" };
   #watchers = [];
 
-  constructor(name, command, args, { env = {}, cwd } = {}) {
+  constructor(name, command, args, { env = {}, cwd, stdin = "ignore" } = {}) {
     this.name = name;
     this.child = spawn(command, args, {
       cwd,
       env: { ...process.env, ...env },
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: [stdin, "pipe", "pipe"],
     });
     this.ended = new Promise((resolve) => {
       this.child.on("error", (error) => {
@@ -534,6 +534,13 @@ export class Lab {
   gst(name, pipeline, { flags = "-e", ...options } = {}) {
     const room = `url=${this.ws} channel=${this.channel} api-key=${this.apiKey}`;
     return this.spawn(name, "gst-launch-1.0", [...words(flags), ...words(pipeline.replaceAll("{room}", room))], options);
+  }
+
+  /** tests/interop/pipeline.py: a pipeline whose elements take action signals, and that tells what happens in JSON. */
+  python(name, pipeline) {
+    const room = `url=${this.ws} channel=${this.channel} api-key=${this.apiKey}`;
+    const script = join(root, "tests/interop/pipeline.py");
+    return this.spawn(name, "/usr/bin/python3", [script, pipeline.replaceAll("{room}", room)], { stdin: "pipe" });
   }
 
   /** `waitFor` that knows all pages and programs of this lab; also fails early if a program ended. */
