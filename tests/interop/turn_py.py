@@ -12,6 +12,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
+import time
 import unittest
 import urllib.parse
 
@@ -197,6 +198,36 @@ class WithDirectPath(TurnTest):
         coturn = await self.coturn("--allow-loopback-peers", host=host, address="127.0.0.1")
         servers = await self.call(coturn, properties="ice-transport-policy=relay", host=host)
         self.assertRelayed(coturn, *(server["username"] for server in servers))
+
+
+class ADeadPath(TurnTest):
+    async def healed(self, restarter):
+        """The direct path dies in the middle of a call; a restart finds the relay, with the pads that there are."""
+        self.network.forward(True)
+        coturn = await self.coturn()
+        sink, source = await self.sink([coturn.server(name="sink")]), await self.source([coturn.server(name="source")])
+        await self.flows(source, sink, coturn)
+        self.assertGreater(self.network.forwarded(), PICTURES)
+        (pad, pictures), = source.pictures.items()
+        self.network.forward(False)
+        await eventually("silence", lambda: time.monotonic() - pictures.times[-1] > 1.5, source, sink)
+        cut, before = time.monotonic(), len(pictures.times)
+        pipeline = sink if restarter == "m-sink" else source
+        self.assertTrue(await pipeline.act(restarter, "restart-ice", ""))
+        await eventually("pictures", lambda: len(pictures.times) >= before + PICTURES, source, sink, coturn)
+        gap = pictures.times[before] - cut
+        print(f"{restarter}: pictures {gap:.1f} s after the restart", file=sys.stderr)
+        self.assertLess(gap, 10)
+        self.assertEqual(list(source.pictures), [pad])
+        for told in (sink, source):
+            self.assertIsNone(told.find(message="metered-negotiation-error"), told)
+            self.assertIsNone(told.find(message="metered-peer-state-changed", state="reconnecting"), told)
+
+    async def test_healed_by_the_sink(self):
+        await self.healed("m-sink")
+
+    async def test_healed_by_the_source(self):
+        await self.healed("m-src")
 
 
 class Trouble(TurnTest):
