@@ -8,18 +8,17 @@
 //! * **No offer without a reason**, with one exception: when we lose a connection on which the peer sends, or thinks
 //!   that we send, and have nothing to send, a data section of ours carries the new transport. The peer offers its
 //!   media on it, and forgets ours.
+//! * **A new path for the connection there is**, when either side restarts ICE or the path is lost.
 //! * **Every offer has a watchdog**, every failure leads to a new generation, at most `timing::LADDER` times.
 //!
 //! Submodules: `world` (with `generated` and `wire`) translates between the SDP of the wire and that of webrtcbin,
-//! `facts` holds the m-lines,
-//! `offering` and `answering` are the two halves of a round, `recovery` replaces generations, `candidates` and
-//! `media` do what their names say, `timing` has every duration with its reason.
+//! `facts` holds the m-lines, `offering` and `answering` are the two halves of a round, `restart` gives a generation a
+//! new path, `recovery` replaces it, `candidates` and `media` do what their names say, `timing` has every duration with
+//! its reason.
 //!
-//! Later stages: restarting ICE in place (today a changed ufrag, whoever changed it, means a new webrtcbin; a browser
-//! that restarts ICE keeps its DTLS association and cannot follow while our certificate stays the same), and
-//! keeping the m-line layout of the generation before when we rebuild towards a peer that kept its connection (today
-//! only our own mids stay the same; SSRCs are new with every generation). The m-line of a removed track goes quiet and
-//! is used again for the same track only; nothing counts them yet.
+//! Later stages: keeping the m-line layout of the generation before when we rebuild towards a peer that kept its
+//! connection (today only our own mids stay the same; SSRCs are new with every generation). The m-line of a removed
+//! track goes quiet and is used again for the same track only; nothing counts them yet.
 
 mod answering;
 mod candidates;
@@ -339,7 +338,7 @@ impl Negotiator {
             ConnectionState::Connected => {
                 (session.connected, session.was_connected) = (true, true);
                 self.recovery.connected();
-                self.restart.tries = 0;
+                self.restart.connected();
                 self.set_state(PeerState::Connected);
             }
             ConnectionState::Disconnected => {
@@ -410,7 +409,7 @@ impl Negotiator {
         self.phase = Phase::Stable;
         (self.offered_at, self.watchdog_at, self.resent, self.offer_at) = (None, None, false, None);
         self.recovery.disposed();
-        self.restart.wanted = false;
+        self.restart = Restart::default();
         let Some(session) = self.session.take() else {
             return;
         };

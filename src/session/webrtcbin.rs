@@ -131,8 +131,8 @@ impl WebrtcBin {
     /// Starts ICE anew. The credentials of the next descriptions have to be new.
     pub fn restart_ice(&self, controlling: bool) -> Result<(), String> {
         let agent = self.agent().ok_or("there is no ICE agent")?;
-        // webrtcbin's create-answer makes us the controlled side, whoever began; the agent goes by what is set when it
-        // restarts.
+        // The controlling side is the one that offers, as browsers have it. libnice 0.1.21 keeps the role it has all the
+        // same, and the checks then settle the conflict.
         if agent.has_property_with_type("controlling-mode", bool::static_type()) {
             agent.set_property("controlling-mode", controlling);
         }

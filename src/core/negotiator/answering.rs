@@ -44,7 +44,7 @@ impl Negotiator {
         let fits = self
             .session
             .as_ref()
-            .is_none_or(|session| session.world.fits(&inbound.remote));
+            .is_none_or(|session| session.world.fits(&inbound.remote, self.may_follow()));
         let usable = inbound.remote.is_usable();
         if !usable && self.session.as_ref().is_none_or(|s| !s.world.negotiated || !fits) {
             // Everything rejected and no transport to keep: nothing to negotiate.
@@ -99,7 +99,7 @@ impl Negotiator {
             self.command(SessionCommand::HoldData);
         }
         if restarts {
-            self.command(SessionCommand::RestartIce { controlling: false });
+            self.follow();
         }
         self.command(SessionCommand::SetRemote(SdpKind::Offer, draft.internal));
         self.phase = Phase::ApplyingRemote(draft.round);

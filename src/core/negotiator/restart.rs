@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use super::{Negotiator, PeerState, Phase, timing};
-use crate::core::io::IceCredentials;
+use crate::core::io::{IceCredentials, SessionCommand};
 
 /// Restarts of the present webrtcbin.
 #[derive(Debug, Default)]
@@ -16,6 +16,14 @@ pub(super) struct Restart {
     pub wanted: bool,
     /// How often that was tried since it was connected.
     pub tries: usize,
+    /// How often we have followed the peer since it was connected, in vain.
+    followed: usize,
+}
+
+impl Restart {
+    pub fn connected(&mut self) {
+        (self.tries, self.followed) = (0, 0);
+    }
 }
 
 /// What `restarts` means for a description of ours.
@@ -53,6 +61,20 @@ impl Negotiator {
             self.recovery.disposed();
             self.want_restart(now);
         }
+    }
+
+    /// Whether a restart of the peer is to be answered in place. When some have come to nothing, our end may be what is
+    /// wrong with the connection.
+    pub(super) fn may_follow(&self) -> bool {
+        self.restart.followed < timing::RESTARTS
+            || self.session.as_ref().is_some_and(|session| session.connected)
+    }
+
+    pub(super) fn follow(&mut self) {
+        if self.session.as_ref().is_some_and(|session| !session.connected) {
+            self.restart.followed += 1;
+        }
+        self.command(SessionCommand::RestartIce { controlling: false });
     }
 
     fn want_restart(&mut self, now: Instant) {

@@ -196,8 +196,9 @@ impl World {
         })
     }
 
-    /// Whether a remote offer can be answered by this webrtcbin, or needs a new one.
-    pub fn fits(&self, offer: &Remote) -> bool {
+    /// Whether a remote offer can be answered by this webrtcbin, or needs a new one. `follow`: also one that restarts
+    /// ICE.
+    pub fn fits(&self, offer: &Remote, follow: bool) -> bool {
         if !self.touched {
             return true;
         }
@@ -206,7 +207,7 @@ impl World {
         };
         match self.change(offer, bundle) {
             Change::None => {}
-            Change::Restart if self.can_restart => {}
+            Change::Restart if self.can_restart && follow => {}
             Change::Restart | Change::Replacement => return false,
         }
         offer.sections.iter().all(|section| {

@@ -298,6 +298,35 @@ fn a_lost_path_is_restarted_twice() {
 }
 
 #[test]
+fn restarts_of_the_peer_that_come_to_nothing_end() {
+    let mut lone = Lone::polite();
+    lone.offer(CHROMIUM);
+    for (n, generations) in [(1, 1), (2, 1), (3, 2)] {
+        lone.pass(ms(7000));
+        lone.offer(&restarted(CHROMIUM, n));
+        assert_eq!((lone.generations, lone.last().0), (generations, SdpKind::Answer));
+    }
+    lone.event(SessionEvent::Connection(ConnectionState::Connected));
+    for n in 4..9 {
+        lone.offer(&restarted(CHROMIUM, n));
+        lone.event(SessionEvent::Connection(ConnectionState::Connected));
+    }
+    assert_eq!(lone.generations, 2, "a connection that works is kept");
+}
+
+#[test]
+fn a_peer_that_was_given_up_is_tried_again_on_demand() {
+    let mut lone = Lone::polite();
+    lone.handle(NegotiatorInput::AddTrack(track(1, MediaKind::Audio)));
+    lone.pass(Duration::from_secs(3600));
+    assert_eq!(lone.problems.last(), Some(&"IceRestartExhausted"));
+    let sent = lone.sent.len();
+    lone.handle(NegotiatorInput::RestartIce);
+    lone.pass(ms(1000));
+    assert_eq!((lone.sent.len(), lone.last().0), (sent + 1, SdpKind::Offer));
+}
+
+#[test]
 fn a_restart_while_an_offer_is_out_follows_it() {
     let mut lone = call(false);
     lone.handle(NegotiatorInput::AddTrack(track(2, MediaKind::Video)));
