@@ -133,6 +133,23 @@ class ComingAndGoing(ElementsTest):
     async def test_an_impolite_member(self):
         await self.leave_and_return("z")
 
+    async def restarted(self, python_id):
+        """The SDK takes new credentials for a new connection, so it is not asked to restart: it gets one."""
+        lab = await Lab.open(self)
+        sink = await lab.sink()
+        member = await lab.python(python_id, 600)
+        await lab.python_sees(member, "m-sink", sink, rate=10)
+        before = member.got("m-sink", "video")
+        self.assertTrue(await sink.act("m-sink", "restart-ice", python_id))
+        await eventually("a new track", lambda: member.got("m-sink", "video") is not before, member, sink)
+        await lab.python_sees(member, "m-sink", sink, rate=10)
+
+    async def test_a_polite_member_and_a_restart(self):
+        await self.restarted("a")
+
+    async def test_an_impolite_member_and_a_restart(self):
+        await self.restarted("z")
+
     async def test_a_lost_socket(self):
         lab = await Lab.open(self)
         sink = await lab.sink()

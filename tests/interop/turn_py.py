@@ -163,19 +163,43 @@ class Browser(TurnTest):
         (PAGE / "app.js").exists() and (HERE / "browser/node_modules").exists() and shutil.which("chromium"),
         "needs Chromium, web/dist and tests/interop/browser/node_modules",
     )
-    async def test_chromium_sees_a_sink(self):
-        coturn = await self.coturn()
+    async def viewer(self):
         url = f"{self.lab.server.http}?channel={self.lab.channel}&name=Viewer&autojoin=1"
         viewer = await Pipeline.run(
             ["node", str(HERE / "browser/viewer.mjs"), url], self.lab.registry, host=self.network.viewer
         )
         self.addAsyncCleanup(viewer.stop)
-        sink = await self.sink([coturn.server(name="sink")])
+        return viewer
+
+    async def decodes(self, viewer, *others):
+        """So many pictures more."""
+        decoded = [r["decoded"] for r in viewer.records if "decoded" in r]
+        goal = max(decoded, default=0) + PICTURES
         await eventually(
-            f"{PICTURES} pictures", lambda: any(r.get("decoded", 0) >= PICTURES for r in viewer.records),
-            viewer, sink, coturn,
+            f"{PICTURES} pictures", lambda: any(r.get("decoded", 0) >= goal for r in viewer.records), viewer, *others
         )
+
+    async def test_chromium_sees_a_sink(self):
+        coturn = await self.coturn()
+        viewer = await self.viewer()
+        sink = await self.sink([coturn.server(name="sink")])
+        await self.decodes(viewer, sink, coturn)
         self.assertRelayed(coturn, self.entry["username"])
+
+    async def test_a_dead_path_to_chromium_is_healed(self):
+        self.network.forward(True)
+        coturn = await self.coturn()
+        viewer = await self.viewer()
+        sink = await self.sink([coturn.server(name="sink")])
+        await self.decodes(viewer, sink, coturn)
+        self.assertGreater(self.network.forwarded(), PICTURES)
+        self.network.forward(False)
+        begin = time.monotonic()
+        self.assertTrue(await sink.act("m-sink", "restart-ice", ""))
+        await self.decodes(viewer, sink, coturn)
+        print(f"{PICTURES} pictures {time.monotonic() - begin:.1f} s after the restart", file=sys.stderr)
+        self.assertIsNone(sink.find(message="metered-negotiation-error"), sink)
+        self.assertIsNone(sink.find(message="metered-peer-state-changed", state="reconnecting"), sink)
 
 
 class WithDirectPath(TurnTest):
