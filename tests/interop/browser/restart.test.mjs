@@ -151,8 +151,8 @@ test("a source and a browser that sends restart by turns, the pads stay", option
     await more(30);
     const gap = piped.gap(begin);
     t.diagnostic(`${who}: longest gap ${gap} ms`);
-    // No packet is lost; Chromium may pause while both ends settle who is the controlling one (see upstream.md).
-    assert.ok(gap < 4000, `${who}: ${gap} ms without a picture`);
+    // Mostly below 300 ms. Chromium pauses until a pair is nominated, which can take libnice seconds (upstream.md).
+    assert.ok(gap < 10_000, `${who}: ${gap} ms without a picture`);
   }
   assert.deepEqual(piped.pads(), pads);
   await assertUndisturbed(browser, piped);
