@@ -145,6 +145,19 @@ pub struct SenderSpec {
     pub ssrc: u32,
 }
 
+/// An m-line of the peer that we offer to it: it had it before, on a connection that we have lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiverSpec {
+    /// The mid that the m-line must get.
+    pub mid: String,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The one codec of the m-line.
+    pub codec: Codec,
+    /// RTP payload type, as the peer knows it.
+    pub payload_type: u8,
+}
+
 /// What a new webrtcbin is made with.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SessionConfig {
@@ -163,6 +176,8 @@ pub enum SessionCommand {
     Create(SessionConfig),
     /// Request a sink pad and give its transceiver this one codec. Nothing flows before `Route` says so.
     AddSender(SenderSpec),
+    /// Add a transceiver that only receives; its m-line comes with the next offer.
+    AddReceiver(ReceiverSpec),
     /// Create one pre-negotiated data channel that nobody uses (`negotiated=true`, so the peer never hears of it).
     /// Without a channel of its own webrtcbin leaves the `m=application` it has accepted out of its offers, which
     /// moves all later m-lines. At most once per generation, before SCTP is up; no event answers it.
@@ -275,6 +290,8 @@ pub enum SessionOp {
     Create,
     /// Requesting a pad.
     AddSender,
+    /// Adding a transceiver.
+    AddReceiver,
     /// `create-offer`
     CreateOffer,
     /// `create-answer`

@@ -5,25 +5,27 @@
 //! * **Re-offers** are sent but applied only together with their answer: rolling back is forgetting them.
 //! * **Own m-lines for own media.** A peer's m-lines are answered `recvonly` or `inactive`; our tracks are offered on
 //!   lines of our own, in a follow-up offer if need be. Receivers find a track's metadata only that way.
+//! * **A lost connection leaves its layout**: the first offer of the next generation has the m-lines of the last, so
+//!   that a peer that kept its end can take it (`layout`).
 //! * **No offer without a reason**, with one exception: when we lose a connection on which the peer sends, or thinks
-//!   that we send, and have nothing to send, a data section of ours carries the new transport. The peer offers its
-//!   media on it, and forgets ours.
+//!   that we send, and have nothing to send, we offer all the same. Where there is no layout to offer, a data section
+//!   carries the new transport; the peer offers its media on it, and forgets ours.
 //! * **A new path for the connection there is**, when either side restarts ICE or the path is lost.
 //! * **Every offer has a watchdog**, every failure leads to a new generation, at most `timing::LADDER` times.
 //!
 //! Submodules: `world` (with `generated` and `wire`) translates between the SDP of the wire and that of webrtcbin,
 //! `facts` holds the m-lines, `offering` and `answering` are the two halves of a round, `restart` gives a generation a
-//! new path, `recovery` replaces it, `candidates` and `media` do what their names say, `timing` has every duration with
-//! its reason.
+//! new path, `recovery` replaces it, `layout` is what passes from one to the next, `candidates` and `media` do what
+//! their names say, `timing` has every duration with its reason.
 //!
-//! Later stages: keeping the m-line layout of the generation before when we rebuild towards a peer that kept its
-//! connection (today only our own mids stay the same; SSRCs are new with every generation). The m-line of a removed
-//! track goes quiet and is used again for the same track only; nothing counts them yet.
+//! Later stages: SSRCs are new with every generation. The m-line of a removed track goes quiet and is used again for
+//! the same track only; nothing counts them yet.
 
 mod answering;
 mod candidates;
 mod facts;
 mod generated;
+mod layout;
 mod media;
 mod offering;
 mod recovery;
@@ -45,6 +47,7 @@ use crate::sdp::transport::Transport;
 use crate::wire::RtcSignal;
 use candidates::{Inbox, Outbox};
 use facts::Round;
+use layout::Layout;
 use media::Sender;
 use recovery::Recovery;
 use restart::{Restart, credentials};
@@ -137,6 +140,10 @@ pub struct Negotiator {
     ignored: Option<Inbound>,
     /// The peer's end of the last connection we threw away.
     dead_remote: Option<Transport>,
+    /// Its m-lines.
+    layout: Layout,
+    /// The peer makes its connection anew when we do.
+    follows: bool,
     /// Candidates that came before anything they could belong to.
     early: Inbox,
     recovery: Recovery,
@@ -173,6 +180,8 @@ impl Negotiator {
             pending: None,
             ignored: None,
             dead_remote: None,
+            layout: Layout::default(),
+            follows: false,
             early: Inbox::default(),
             recovery: Recovery::default(),
             restart: Restart::default(),
@@ -270,11 +279,19 @@ impl Negotiator {
             SessionEvent::LocalSet => self.local_set(now),
             SessionEvent::RemoteSet => self.remote_set(now),
             SessionEvent::Failed { op, reason } => {
+                let lost = self
+                    .session
+                    .as_ref()
+                    .is_some_and(|session| session.world.negotiated);
                 self.problem(
                     "session_failed",
                     format!("{op:?} failed, the connection is made anew: {reason}"),
                 );
                 self.recover(now, timing::SESSION_FAILED);
+                if !lost {
+                    // It may be what webrtcbin cannot do.
+                    self.layout = Layout::default();
+                }
             }
             SessionEvent::CannotRestart => {
                 if let Some(session) = &mut self.session {
@@ -406,13 +423,14 @@ impl Negotiator {
 
     /// Throws the webrtcbin away, and with it everything that belongs to it.
     fn dispose(&mut self) {
-        self.phase = Phase::Stable;
+        let phase = std::mem::replace(&mut self.phase, Phase::Stable);
         (self.offered_at, self.watchdog_at, self.resent, self.offer_at) = (None, None, false, None);
         self.recovery.disposed();
         self.restart = Restart::default();
         let Some(session) = self.session.take() else {
             return;
         };
+        self.keep_layout(&session.world, &phase);
         if session.world.negotiated {
             self.dead_remote = session.world.remote;
         }
@@ -462,5 +480,11 @@ impl Session {
             connected: false,
             was_connected: false,
         }
+    }
+
+    /// An offer of it would have nothing in it.
+    fn is_bare(&self) -> bool {
+        let World { lines, receivers, .. } = &self.world;
+        self.senders.is_empty() && lines.is_empty() && receivers.is_empty() && !self.holds_data
     }
 }

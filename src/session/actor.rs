@@ -12,7 +12,7 @@ use super::message::{Mailbox, Message, Origin};
 use super::registry::Ticket;
 use super::transport::Transport;
 use super::webrtcbin::Side;
-use super::{CAT, SessionContext, ice};
+use super::{CAT, SessionContext, ice, rtp};
 use crate::core::io::{
     Codec, ConnectionState, IceCredentials, Routing, SessionCommand, SessionEvent, SessionOp,
 };
@@ -317,6 +317,12 @@ impl Actor {
                     Err(reason) => self.fail(SessionOp::AddSender, reason),
                 }
             }
+            SessionCommand::AddReceiver(spec) => {
+                let caps = rtp::of(spec.codec).receiver_caps(spec.payload_type, &spec.mid);
+                if let Err(reason) = self.with(|transport, _| transport.webrtcbin.add_receiver(&caps)) {
+                    self.fail(SessionOp::AddReceiver, reason);
+                }
+            }
             SessionCommand::HoldData => {
                 if let Some(transport) = &mut self.transport {
                     transport.webrtcbin.hold_data();
@@ -426,7 +432,11 @@ impl Actor {
                 }
             }
             SessionOp::SetRemote => self.post(SessionEvent::RemoteSet),
-            SessionOp::Create | SessionOp::AddSender | SessionOp::RestartIce | SessionOp::Pipeline => (),
+            SessionOp::Create
+            | SessionOp::AddSender
+            | SessionOp::AddReceiver
+            | SessionOp::RestartIce
+            | SessionOp::Pipeline => (),
         }
     }
 }

@@ -145,12 +145,18 @@ pub fn unavailable(codec: Codec) -> Option<String> {
 impl RtpCodec {
     /// Caps of our own m-line: one codec, one payload type, our mid.
     pub fn sender_caps(&self, payload_type: u8, ssrc: u32, mid: &str) -> gst::Caps {
+        let mut caps = self.receiver_caps(payload_type, mid);
+        caps.make_mut().set("ssrc", ssrc);
+        caps
+    }
+
+    /// Caps of an m-line on which we only receive.
+    pub fn receiver_caps(&self, payload_type: u8, mid: &str) -> gst::Caps {
         let mut caps = gst::Structure::builder("application/x-rtp")
             .field("media", self.kind.as_str())
             .field("encoding-name", self.encoding_name)
             .field("clock-rate", self.clock_rate)
             .field("payload", i32::from(payload_type))
-            .field("ssrc", ssrc)
             .field("a-mid", mid);
         for (name, value) in self.parameters {
             caps = caps.field(*name, *value);

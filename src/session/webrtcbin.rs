@@ -7,7 +7,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst_webrtc::{
     WebRTCDTLSTransport, WebRTCDataChannel, WebRTCICEGatheringState, WebRTCPeerConnectionState,
-    WebRTCRTPTransceiver, WebRTCSessionDescription,
+    WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection, WebRTCSessionDescription,
 };
 
 use super::CAT;
@@ -261,6 +261,15 @@ impl WebrtcBin {
         let transceiver = transceiver(&pad).ok_or("a sink pad has no transceiver")?;
         transceiver.set_codec_preferences(Some(caps));
         Ok(pad)
+    }
+
+    /// A transceiver that only receives what `caps` say, under the mid of their `a-mid`.
+    pub fn add_receiver(&self, caps: &gst::Caps) -> Result<(), String> {
+        let direction = WebRTCRTPTransceiverDirection::Recvonly;
+        let made: Option<WebRTCRTPTransceiver> =
+            self.element.emit_by_name("add-transceiver", &[&direction, caps]);
+        made.map(|_| ())
+            .ok_or("webrtcbin has refused another transceiver".into())
     }
 
     /// Keeps a sink pad's transceiver out of the peer's m-lines, or lets it be again.

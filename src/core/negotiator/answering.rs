@@ -50,14 +50,11 @@ impl Negotiator {
             // Everything rejected and no transport to keep: nothing to negotiate.
             return self.check_need(now);
         }
-        let sends = self.senders.iter().any(super::media::Sender::wants_line);
-        if sends && !self.config.polite && self.belongs_to_the_dead(&inbound.remote) {
-            // Answered with a new webrtcbin, it would only tell the peer to make its connection anew, too. Our own
-            // offer does that at once; the polite peer forgets its own for it.
-            self.ignored = Some(inbound);
-            self.recovery.taken_over();
-            return self.start_offer();
-        }
+        let fresh = self.session.is_none();
+        let negotiated = self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.world.negotiated);
         if !fits {
             if !self.recovery.may_rebuild(now) {
                 // Delayed, and replaced by a newer one if that comes.
@@ -66,8 +63,19 @@ impl Negotiator {
             }
             self.dispose();
         }
+        let sends = self.senders.iter().any(super::media::Sender::wants_line);
+        let crowded = negotiated && self.layout.is_empty();
+        if sends && !self.config.polite && (fresh || crowded) && self.belongs_to_the_dead(&inbound.remote) {
+            // Answered with a new webrtcbin, it would only tell the peer to make its connection anew, too (or take
+            // over all its m-lines). Our own offer does that at once; the polite peer forgets its own for it.
+            self.ignored = Some(inbound);
+            self.recovery.taken_over();
+            return self.start_offer();
+        }
         self.recovery.taken_over();
         self.offer_at = None;
+        self.note_end(&inbound.remote);
+        self.yield_mids(&inbound.remote);
         self.ensure_session();
         let Self {
             session: Some(session),

@@ -1,7 +1,7 @@
 //! m-lines of the two worlds, and how they depend on each other.
 
 use super::world::{spare_pt, stand_in};
-use crate::core::io::{Codec, MediaKind, SenderSpec, TrackKey};
+use crate::core::io::{Codec, MediaKind, ReceiverSpec, SenderSpec, TrackKey};
 use crate::sdp::check::{Direction, RemoteSection, SectionKind};
 use crate::sdp::model::Media;
 use crate::sdp::msid::Msid;
@@ -93,6 +93,27 @@ impl Line {
             rtpmap: written.unwrap_or(payload::rtpmap(spec.codec)).to_owned(),
             kind: LineKind::Own(spec),
             fresh: true,
+            refused: false,
+            moved: None,
+            ssrcs: Vec::new(),
+            msid: None,
+        }
+    }
+
+    /// A line that webrtcbin has just written for a section of the peer that we offer.
+    pub fn of_receiver(spec: ReceiverSpec, media: &Media) -> Self {
+        let prefix = format!("{} ", spec.payload_type);
+        let written = media
+            .attributes("rtpmap")
+            .find_map(|value| value.strip_prefix(&prefix));
+        Self {
+            mid: spec.mid,
+            alias: None,
+            kind: LineKind::Peer,
+            codec: spec.codec,
+            pt: spec.payload_type,
+            rtpmap: written.unwrap_or(payload::rtpmap(spec.codec)).to_owned(),
+            fresh: false,
             refused: false,
             moved: None,
             ssrcs: Vec::new(),

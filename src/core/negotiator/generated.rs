@@ -18,6 +18,11 @@ impl World {
                     self.lines.push(Line::of_data(mid, alias));
                 }
                 None => {
+                    if let Some(at) = self.receivers.iter().position(|spec| spec.mid == mid) {
+                        let spec = self.receivers.remove(at);
+                        self.lines.push(Line::of_receiver(spec, media));
+                        continue;
+                    }
                     let known = self.waiting.iter().position(|spec| spec.mid == mid);
                     let Some(at) = known else {
                         return Err("it has written a section we do not know");

@@ -110,7 +110,8 @@ pub(super) fn alive(senders: &[Sender]) -> impl Fn(TrackKey) -> bool {
 }
 
 /// Whether we receive a codec.
-pub(super) fn takes(policy: &ReceivePolicy) -> impl Fn(Codec) -> bool {
+pub(super) fn takes(policy: &ReceivePolicy) -> impl Fn(Codec) -> bool + use<> {
+    let policy = policy.clone();
     move |codec| policy.audio.contains(&codec) || policy.video.contains(&codec)
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::facts::Round;
+use super::layout::Layout;
 use super::restart::credentials;
 use super::world::{Draft, Mismatch, World};
 use super::{Inbound, Negotiator, NegotiatorOutput, OwnOffer, PeerState, Phase, timing};
@@ -88,10 +89,12 @@ impl Negotiator {
 
     pub(super) fn start_offer(&mut self) {
         self.ensure_session();
+        let takes = super::media::takes(&self.config.receive.clone());
+        self.restore_layout(&takes);
         self.add_senders();
         let ask = self.recovery.ask;
         let Some(session) = &mut self.session else { return };
-        if ask && session.senders.is_empty() && session.world.lines.is_empty() {
+        if ask && session.is_bare() {
             // webrtcbin offers only what it has: a data section carries the transport. The peer's stack then misses
             // its own media, and offers.
             session.holds_data = true;
@@ -215,7 +218,10 @@ impl Negotiator {
                 "answer_timeout",
                 "two offers got no answer; the connection is made anew".into(),
             );
-            return self.recover(now, Duration::ZERO);
+            self.recover(now, Duration::ZERO);
+            // It may be what the peer cannot take, whatever it has kept.
+            self.layout = Layout::default();
+            return;
         }
         // Lost offers and answers are never repeated by the service or the SDKs. The same offer again suits both a
         // peer that never saw it and one whose answer was lost.
@@ -242,6 +248,7 @@ impl Negotiator {
             return;
         };
         self.note_formats(&answer);
+        self.note_end(&answer);
         (self.offered_at, self.watchdog_at, self.resent) = (None, None, false);
         let early = std::mem::take(&mut self.early);
         let Some(session) = &mut self.session else { return };
@@ -275,6 +282,9 @@ impl Negotiator {
                     "invalid_description",
                     "the peer's answer does not match our offer".into(),
                 );
+                self.recover(now, Duration::ZERO);
+                self.layout = Layout::default();
+                return;
             }
             // The peer has made its connection anew; ours cannot follow (it would need new ICE and new DTLS). Its
             // own next offer will belong to the same broken pair of ends, so ours has to be out before.

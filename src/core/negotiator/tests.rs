@@ -3,6 +3,7 @@
 pub mod bin;
 mod golden;
 mod hostile;
+mod layout;
 pub mod pair;
 mod peer;
 mod renumbering;

@@ -17,7 +17,7 @@
 //! only ever appended, the second are whatever offer and answer say. A line without a slot is a *ghost*.
 
 use super::facts::{Line, LineKind, Round, Slot};
-use crate::core::io::{Codec, MediaKind, SenderSpec, TrackKey};
+use crate::core::io::{Codec, MediaKind, ReceiverSpec, SenderSpec, TrackKey};
 use crate::sdp::check::{Bundle, Direction, Remote, SectionKind};
 use crate::sdp::model::Sdp;
 use crate::sdp::transport::{Setup, Transport};
@@ -74,6 +74,8 @@ pub(super) struct World {
     pub lines: Vec<Line>,
     /// Senders webrtcbin has been given since its last SDP.
     pub waiting: Vec<SenderSpec>,
+    /// The same for the peer's m-lines that we offer: [`super::layout`].
+    pub receivers: Vec<ReceiverSpec>,
     /// Wire m-lines of the last completed round.
     pub slots: Vec<Slot>,
     /// Our end.
@@ -105,6 +107,7 @@ impl World {
         Self {
             lines: Vec::new(),
             waiting: Vec::new(),
+            receivers: Vec::new(),
             slots: Vec::new(),
             local: None,
             remote: None,
@@ -155,7 +158,7 @@ impl World {
         }
         let mut slots: Vec<Slot> = Vec::new();
         for old in &self.slots {
-            let mut slot = old.clone();
+            let mut slot = self.bound(old);
             if let Some(line) = slot
                 .line
                 .filter(|_| !slot.rejected)
@@ -166,7 +169,7 @@ impl World {
                         own(spec.track).is_some_and(|track| track.alive) && line.may_send(),
                         old.remote.send && take(line.codec),
                     ),
-                    LineKind::Peer => Direction::new(false, old.usable && take(line.codec)),
+                    LineKind::Peer => Direction::new(false, slot.usable && take(line.codec)),
                     LineKind::Data => old.local,
                 };
             }
@@ -176,7 +179,7 @@ impl World {
             if slots.iter().any(|slot| slot.line == Some(index)) {
                 continue;
             }
-            if line.kind == LineKind::Data && line.alias.is_some() && self.slots.is_empty() {
+            if line.kind == LineKind::Data && line.alias.is_some() && !self.negotiated {
                 slots.push(Slot::data(line, index));
             }
             let LineKind::Own(spec) = &line.kind else { continue };
@@ -194,6 +197,24 @@ impl World {
                 local,
             },
         })
+    }
+
+    /// A wire m-line that is only known by name, with the internal line of that name.
+    fn bound(&self, slot: &Slot) -> Slot {
+        let named = |line: &&Line| line.wire_mid() == slot.mid;
+        let index = self.lines.iter().position(|line| named(&line));
+        match index.filter(|_| slot.line.is_none() && !slot.rejected) {
+            None => slot.clone(),
+            Some(index) => match &self.lines[index].kind {
+                LineKind::Own(_) => Slot::own(&self.lines[index], index),
+                LineKind::Data => Slot::data(&self.lines[index], index),
+                LineKind::Peer => Slot {
+                    line: Some(index),
+                    usable: true,
+                    ..slot.clone()
+                },
+            },
+        }
     }
 
     /// Whether a remote offer can be answered by this webrtcbin, or needs a new one. `follow`: also one that restarts

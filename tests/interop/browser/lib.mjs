@@ -22,6 +22,7 @@ export { sleep };
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const VERBOSE = Boolean(process.env.METERED_TEST_VERBOSE);
 const KEPT_LINES = 400;
+const SECRET_KEY = "sk_id_test:sk_secret_test";
 
 export const settings = {
   server: process.env.METERED_DEV_SERVER ?? join(root, "target/debug/metered-dev-server"),
@@ -470,12 +471,31 @@ export class Lab {
 
   async startServer(port = 0) {
     const args = ["--port", String(port), "--page", settings.page, "--channel", this.channel];
-    this.server = new Program("server", settings.server, [...args, ...this.serverArgs]);
+    this.server = new Program("server", settings.server, [...args, ...this.serverArgs], {
+      env: { METERED_DEV_SECRET_KEY: SECRET_KEY },
+    });
     const [, ws, http] = await this.server.line(/^listening (ws:\S+) (http:\S+)/);
     this.ws = ws.replace(/\/$/, "");
     this.http = http;
     this.apiKey = (await (await fetch(new URL("config.json", http))).json()).apiKey;
     return this.server;
+  }
+
+  async #post(path, body) {
+    const headers = { authorization: `Bearer ${SECRET_KEY}`, "content-type": "application/json" };
+    const answer = await fetch(new URL(path, this.http), { method: "POST", headers, body: JSON.stringify(body) });
+    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+    return answer.json();
+  }
+
+  /** A token for a member with this id, which it keeps when it comes back. */
+  async token(peerId) {
+    return (await this.#post("v1/tokens", { peerId })).token;
+  }
+
+  /** A fault of the server (with `--test-hooks`), such as `close` with { peerId, code, reason }. */
+  hook(name, body) {
+    return this.#post(`dev/${name}`, body);
   }
 
   stopServer(options) {

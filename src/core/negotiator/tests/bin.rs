@@ -1,7 +1,7 @@
 //! A model of webrtcbin that panics where the real one aborts, errors or goes wrong in some version.
 
 use crate::core::io::{
-    Codec, ConnectionState, IceCredentials, Routing, SenderSpec, SessionCommand, SessionEvent,
+    Codec, ConnectionState, IceCredentials, ReceiverSpec, Routing, SenderSpec, SessionCommand, SessionEvent,
 };
 use crate::sdp::check::Direction;
 use crate::sdp::model::{Media, Sdp};
@@ -12,6 +12,8 @@ use crate::wire::SdpKind;
 #[derive(Debug)]
 struct Transceiver {
     sender: Option<SenderSpec>,
+    /// `a-mid`
+    wanted: Option<String>,
     mid: Option<String>,
     pending_mid: Option<String>,
     kind: String,
@@ -81,6 +83,10 @@ impl Bin {
                 self.add_sender(spec);
                 Vec::new()
             }
+            SessionCommand::AddReceiver(spec) => {
+                self.add_receiver(spec);
+                Vec::new()
+            }
             SessionCommand::HoldData => {
                 assert!(!self.channel, "HoldData twice");
                 self.channel = true;
@@ -147,10 +153,28 @@ impl Bin {
         self.transceivers.push(Transceiver {
             kind: spec.kind.as_str().to_owned(),
             format: format!("{} {}", spec.payload_type, payload::rtpmap(spec.codec)),
+            wanted: Some(spec.mid.clone()),
             sender: Some(spec),
             mid: None,
             pending_mid: None,
             direction: Direction::new(true, true),
+            current: None,
+        });
+    }
+
+    fn add_receiver(&mut self, spec: ReceiverSpec) {
+        assert!(
+            self.last.is_none(),
+            "a receiver for a webrtcbin that has negotiated"
+        );
+        self.transceivers.push(Transceiver {
+            kind: spec.kind.as_str().to_owned(),
+            format: format!("{} {}", spec.payload_type, payload::rtpmap(spec.codec)),
+            wanted: Some(spec.mid),
+            sender: None,
+            mid: None,
+            pending_mid: None,
+            direction: Direction::new(false, true),
             current: None,
         });
     }
@@ -226,12 +250,10 @@ impl Bin {
             if seen.contains(&index) {
                 continue;
             }
-            let sender = self.transceivers[index]
-                .sender
-                .clone()
-                .expect("a receiver that no SDP names");
-            self.transceivers[index].pending_mid = Some(sender.mid.clone());
-            media.push(self.rtp_section(index, &sender.mid, Direction::new(true, true)));
+            let wanted = self.transceivers[index].wanted.clone();
+            let name = wanted.expect("a receiver that no SDP names");
+            self.transceivers[index].pending_mid = Some(name.clone());
+            media.push(self.rtp_section(index, &name, self.transceivers[index].direction));
         }
         if self.channel && !media.iter().any(|m| m.media == "application") {
             let name = format!("application{}", media.len());
@@ -283,6 +305,7 @@ impl Bin {
             let found = by_mid.or_else(by_caps).unwrap_or_else(|| {
                 self.transceivers.push(Transceiver {
                     sender: None,
+                    wanted: None,
                     mid: None,
                     pending_mid: Some(name.clone()),
                     kind: section.media.clone(),

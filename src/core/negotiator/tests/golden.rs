@@ -10,8 +10,8 @@ use crate::sdp::model::Sdp;
 use crate::sdp::{Remote, check};
 use crate::wire::{IceCandidate, SdpKind};
 
-const CHROMIUM: &str = include_str!("../../../../tests/fixtures/sdp/chromium-offer.sdp");
-const CHROMIUM_DATA: &str = include_str!("../../../../tests/fixtures/sdp/chromium-reoffer-data.sdp");
+pub const CHROMIUM: &str = include_str!("../../../../tests/fixtures/sdp/chromium-offer.sdp");
+pub const CHROMIUM_DATA: &str = include_str!("../../../../tests/fixtures/sdp/chromium-reoffer-data.sdp");
 const CHROMIUM_STOPPED: &str = include_str!("../../../../tests/fixtures/sdp/chromium-stopped.sdp");
 const CHROMIUM_RECYCLED: &str = include_str!("../../../../tests/fixtures/sdp/chromium-recycled.sdp");
 const FIREFOX: &str = include_str!("../../../../tests/fixtures/sdp/firefox-offer.sdp");
