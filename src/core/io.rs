@@ -274,6 +274,13 @@ pub enum SessionEvent {
     GatheringComplete,
     /// State of the connection (`connection-state` of webrtcbin).
     Connection(ConnectionState),
+    /// What goes in and out. While the connection is up, about once a second, and only when it has changed.
+    Traffic {
+        /// How many packets have come in since the session was made, STUN not counted.
+        received: u64,
+        /// Media of ours has gone out in the last seconds.
+        sending: bool,
+    },
     /// The first packet of an inbound m-line has come: its pad can be exposed.
     MediaArrived {
         /// Internal mid.

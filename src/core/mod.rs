@@ -8,6 +8,7 @@ pub mod client;
 pub mod early;
 pub mod events;
 pub mod io;
+mod liveness;
 pub mod metadata;
 pub mod negotiator;
 pub mod pacer;

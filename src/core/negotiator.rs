@@ -42,6 +42,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::io::{Codec, ConnectionState, Generation, SessionCommand, SessionEvent, TrackKey};
+use super::liveness::Liveness;
 use crate::sdp::Remote;
 use crate::sdp::transport::Transport;
 use crate::wire::RtcSignal;
@@ -148,6 +149,7 @@ pub struct Negotiator {
     early: Inbox,
     recovery: Recovery,
     restart: Restart,
+    liveness: Liveness,
     /// When we make an offer, if one is due.
     offer_at: Option<Instant>,
     /// The peer has announced an offer.
@@ -185,6 +187,7 @@ impl Negotiator {
             early: Inbox::default(),
             recovery: Recovery::default(),
             restart: Restart::default(),
+            liveness: Liveness::default(),
             offer_at: None,
             expect_until: None,
             offered_at: None,
@@ -249,6 +252,7 @@ impl Negotiator {
         if self.closed {
             return;
         }
+        self.liveness_timeout(now);
         self.recovery_timeout(now);
         self.watchdog_timeout(now);
         self.yield_timeout(now);
@@ -266,8 +270,10 @@ impl Negotiator {
             return None;
         }
         let offer = self.offer_at.filter(|_| self.may_offer());
-        [offer, self.watchdog_at, self.yield_at(), self.recovery.next()]
+        let recovery = [self.recovery.next(), self.liveness.deadline()];
+        [offer, self.watchdog_at, self.yield_at()]
             .into_iter()
+            .chain(recovery)
             .flatten()
             .min()
     }
@@ -301,6 +307,7 @@ impl Negotiator {
             SessionEvent::Candidate { candidate, .. } => self.on_local_candidate(&candidate),
             SessionEvent::GatheringComplete => self.on_gathering_complete(),
             SessionEvent::Connection(state) => self.on_connection(now, state),
+            SessionEvent::Traffic { received, sending } => self.on_traffic(now, received, sending),
             SessionEvent::MediaArrived { mid, codec } => self.on_media(mid, codec),
         }
     }
@@ -340,6 +347,7 @@ impl Negotiator {
         self.ignored = None;
         self.flush_remote_candidates();
         self.route();
+        self.expect_media(now);
         self.report_refused();
         self.follow_moved();
         if let Some(inbound) = self.pending.take() {
@@ -357,6 +365,8 @@ impl Negotiator {
                 self.recovery.connected();
                 self.restart.connected();
                 self.set_state(PeerState::Connected);
+                let patience = self.patience();
+                self.liveness.connected(now, patience);
             }
             ConnectionState::Disconnected => {
                 session.connected = false;
@@ -427,6 +437,7 @@ impl Negotiator {
         (self.offered_at, self.watchdog_at, self.resent, self.offer_at) = (None, None, false, None);
         self.recovery.disposed();
         self.restart = Restart::default();
+        self.liveness.gone();
         let Some(session) = self.session.take() else {
             return;
         };

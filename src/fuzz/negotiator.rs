@@ -215,6 +215,10 @@ impl Bench {
             "cannot" => self.event(SessionEvent::CannotRestart),
             "failed" => self.event(SessionEvent::Connection(ConnectionState::Failed)),
             "closed" => self.event(SessionEvent::Connection(ConnectionState::Closed)),
+            "traffic" => self.event(SessionEvent::Traffic {
+                received: rest.parse().unwrap_or_default(),
+                sending: !rest.starts_with('0'),
+            }),
             "error" => {
                 bin.broken = true;
                 let reason = rest.to_owned();

@@ -179,6 +179,10 @@ impl Bench {
             "disconnected" => SessionEvent::Connection(ConnectionState::Disconnected),
             "failed" => SessionEvent::Connection(ConnectionState::Failed),
             "closed" => SessionEvent::Connection(ConnectionState::Closed),
+            "traffic" => SessionEvent::Traffic {
+                received: words.next().and_then(|n| n.parse().ok()).unwrap_or_default(),
+                sending: words.next().is_none(),
+            },
             "media" => SessionEvent::MediaArrived {
                 mid: words.next().unwrap_or_default().to_owned(),
                 codec: codec(words.next().unwrap_or_default()),

@@ -29,6 +29,9 @@ const GATHER_LIMIT: Duration = Duration::from_secs(10);
 /// does not end when a TCP connection to a server is closed at once (libnice 0.1.21).
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often the room is told how many packets have come in.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
 /// `GST_FLOW_NOT_NEGOTIATED`
 const NOT_NEGOTIATED: i32 = -4;
 
@@ -59,6 +62,9 @@ pub(super) struct Actor {
     relayed: bool,
     gather_deadline: Option<Instant>,
     relay_deadline: Option<Instant>,
+    /// When packets are counted next, and what the room knows.
+    count_at: Option<Instant>,
+    counted: (u64, bool),
     routing: Routing,
     promised: Promised,
     /// The remote offer whose answer is not in place yet.
@@ -82,6 +88,8 @@ impl Actor {
             relayed: false,
             gather_deadline: None,
             relay_deadline: None,
+            count_at: None,
+            counted: (0, false),
             routing: Routing::default(),
             promised: Promised::default(),
             answering: None,
@@ -124,6 +132,7 @@ impl Actor {
             .into_iter()
             .chain(self.gather_deadline)
             .chain(self.relay_deadline)
+            .chain(self.count_at)
             .chain(receiving)
             .min()
     }
@@ -142,6 +151,9 @@ impl Actor {
         }
         if self.relay_deadline.is_some_and(|deadline| deadline <= now) {
             self.check_relays();
+        }
+        if self.count_at.is_some_and(|at| at <= now) {
+            self.count(now);
         }
         if self.receiving_deadline().is_some_and(|deadline| deadline <= now) {
             self.receive(|transport| transport.receivers.check());
@@ -220,6 +232,17 @@ impl Actor {
         }
     }
 
+    fn count(&mut self, now: Instant) {
+        self.count_at = self.open.then(|| now + COUNT_EVERY);
+        let Some(transport) = &mut self.transport else {
+            return;
+        };
+        let (received, sending) = (transport.webrtcbin.received(), transport.senders.sending(now));
+        if std::mem::replace(&mut self.counted, (received, sending)) != (received, sending) {
+            self.post(SessionEvent::Traffic { received, sending });
+        }
+    }
+
     /// libnice says nothing about a server that refuses us.
     fn check_relays(&mut self) {
         self.relay_deadline = None;
@@ -239,6 +262,7 @@ impl Actor {
                     return self.fail(SessionOp::Pipeline, reason);
                 }
                 self.open = true;
+                self.count_at = Some(Instant::now() + COUNT_EVERY);
             }
             ConnectionState::Failed | ConnectionState::Closed => self.open = false,
             ConnectionState::New | ConnectionState::Connecting | ConnectionState::Disconnected => (),

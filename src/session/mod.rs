@@ -27,6 +27,7 @@ mod registry;
 mod rtp;
 mod sending;
 mod text;
+mod traffic;
 mod transport;
 mod webrtcbin;
 

@@ -7,9 +7,11 @@
 //! a queue of packets would tear them.
 
 use std::any::Any;
+use std::time::Instant;
 
 use gst::prelude::*;
 
+use super::traffic::Sent;
 use super::webrtcbin::WebrtcBin;
 use super::{CAT, Feed, rtp};
 use crate::core::io::SenderSpec;
@@ -47,7 +49,10 @@ impl Sender {
 
 /// All senders of a session, in the order of their numbers.
 #[derive(Default)]
-pub(super) struct Senders(Vec<Sender>);
+pub(super) struct Senders {
+    list: Vec<Sender>,
+    sent: Sent,
+}
 
 impl Senders {
     /// Makes a sender. Nothing flows yet.
@@ -57,7 +62,7 @@ impl Senders {
         webrtcbin: &WebrtcBin,
         spec: SenderSpec,
     ) -> Result<(), String> {
-        if self.0.iter().any(|sender| sender.spec.mid == spec.mid) {
+        if self.list.iter().any(|sender| sender.spec.mid == spec.mid) {
             return Err("there is a sender with this mid already".into());
         }
         if spec.mid.is_empty() || !spec.mid.chars().all(|c| c.is_ascii_graphic()) {
@@ -66,7 +71,7 @@ impl Senders {
         let row = rtp::of(spec.codec);
         let appsrc = appsrc();
         let payloader = row.payloader(spec.payload_type, spec.ssrc)?;
-        let bin = gst::Bin::with_name(&format!("{PREFIX}{}", self.0.len()));
+        let bin = gst::Bin::with_name(&format!("{PREFIX}{}", self.list.len()));
         bin.add_many([appsrc.upcast_ref(), &payloader])
             .map_err(|error| error.to_string())?;
         appsrc.link(&payloader).map_err(|error| error.to_string())?;
@@ -76,10 +81,11 @@ impl Senders {
 
         let caps = row.sender_caps(spec.payload_type, spec.ssrc, &spec.mid);
         hide_profile(&source, &caps);
+        self.sent.watch(&source);
         let pad = webrtcbin.request_sender(&caps)?;
         pipeline.add(&bin).map_err(|error| error.to_string())?;
         bin.sync_state_with_parent().map_err(|error| error.to_string())?;
-        self.0.push(Sender {
+        self.list.push(Sender {
             spec,
             appsrc,
             source: ghost.upcast(),
@@ -100,7 +106,7 @@ impl Senders {
             .filter_map(|line| line.trim_end().strip_prefix("a=mid:"))
             .collect();
         for sender in self
-            .0
+            .list
             .iter()
             .filter(|sender| !offered.contains(&sender.spec.mid.as_str()))
         {
@@ -110,14 +116,19 @@ impl Senders {
 
     /// Ends what [`Senders::hide`] has begun.
     pub fn show(&self, webrtcbin: &WebrtcBin) {
-        for sender in &self.0 {
+        for sender in &self.list {
             webrtcbin.hide_sender(&sender.pad, &sender.caps, false);
         }
     }
 
+    /// Whether media has gone out lately.
+    pub fn sending(&mut self, now: Instant) -> bool {
+        self.sent.recent(now)
+    }
+
     /// Lets flow what is named, and nothing else.
     pub fn route(&mut self, mids: &[String], feed: &dyn Feed) {
-        for sender in &mut self.0 {
+        for sender in &mut self.list {
             let wanted = !sender.broken && mids.contains(&sender.spec.mid);
             if !wanted {
                 sender.feed = None;
@@ -136,7 +147,7 @@ impl Senders {
     pub fn fail(&mut self, number: u32) {
         let sender = usize::try_from(number)
             .ok()
-            .and_then(|number| self.0.get_mut(number));
+            .and_then(|number| self.list.get_mut(number));
         if let Some(sender) = sender {
             sender.broken = true;
             sender.feed = None;
@@ -146,7 +157,7 @@ impl Senders {
     /// First step of the teardown. Before 1.23.1 webrtcbin keeps upstream threads blocked on pads that have never been
     /// negotiated, and stopping them would hang; inactive pads let them go.
     pub fn release(&mut self) {
-        for sender in self.0.drain(..) {
+        for sender in self.list.drain(..) {
             drop(sender.feed);
             let _ = sender.pad.set_active(false);
         }

@@ -18,6 +18,7 @@ use super::message::{Mailbox, Message};
 use super::nice::{self, Credentials};
 use super::rtp::make;
 use super::text::scrub;
+use super::traffic::Traffic;
 use crate::core::io::{ConnectionState, IceCredentials, SessionConfig};
 use crate::wire::SdpKind;
 
@@ -51,6 +52,7 @@ pub(super) struct WebrtcBin {
     element: gst::Element,
     certificate: Option<Certificate>,
     handlers: Vec<glib::SignalHandlerId>,
+    traffic: Traffic,
     /// See [`WebrtcBin::hold_data`]. On 1.22 a channel must not outlive its webrtcbin.
     data: Option<WebRTCDataChannel>,
 }
@@ -86,17 +88,24 @@ impl WebrtcBin {
             element,
             certificate,
             handlers: Vec::new(),
+            traffic: Traffic::default(),
             data: None,
         };
         this.set_servers(plan);
         this.tune_agent();
         this.number_sctp_associations();
+        this.traffic.watch(&this.element);
         Ok(this)
     }
 
     /// The element, to be put into a pipeline.
     pub fn element(&self) -> &gst::Element {
         &self.element
+    }
+
+    /// How many packets have come in.
+    pub fn received(&self) -> u64 {
+        self.traffic.received()
     }
 
     fn set_servers(&self, plan: &IcePlan) {

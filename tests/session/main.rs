@@ -7,4 +7,5 @@ mod harness;
 mod media;
 mod restart;
 mod sections;
+mod traffic;
 mod trouble;

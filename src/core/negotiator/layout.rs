@@ -91,10 +91,11 @@ impl Negotiator {
         let Some(session) = self.session.as_mut().filter(|session| fresh(&session.world)) else {
             return;
         };
-        let layout = std::mem::take(&mut self.layout);
         if self.follows {
             return;
         }
+        // It stays until a webrtcbin has come further: this one may go before its offer is out.
+        let layout = self.layout.clone();
         session.world.slots = layout.slots;
         let receivers: Vec<ReceiverSpec> = layout
             .receivers

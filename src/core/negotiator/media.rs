@@ -158,6 +158,7 @@ impl Negotiator {
             .is_some_and(|session| session.world.negotiated)
         {
             self.route();
+            self.expect_media(now);
         }
         self.check_need(now);
     }

@@ -89,7 +89,7 @@ impl Negotiator {
 
     pub(super) fn start_offer(&mut self) {
         self.ensure_session();
-        let takes = super::media::takes(&self.config.receive.clone());
+        let takes = super::media::takes(&self.config.receive);
         self.restore_layout(&takes);
         self.add_senders();
         let ask = self.recovery.ask;

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Negotiator, PeerState, Session, timing};
+use crate::core::io::MediaKind;
+use crate::core::liveness::{self, Change, Patience};
 
 /// When a new generation is made, and how often it has been tried.
 #[derive(Debug, Default)]
@@ -140,6 +142,40 @@ impl Negotiator {
         if self.recovery.at.is_some() && !self.config.polite && self.needs_offer() {
             self.recovery.at = None;
             self.start_offer();
+        }
+    }
+
+    /// For how long no packet may come.
+    pub(super) fn patience(&self) -> Option<Patience> {
+        let world = self.session.as_ref().map(|session| &session.world)?;
+        let routing = world.routing();
+        let pictures = |mid: &String| {
+            let line = world.lines.iter().find(|line| line.mid == *mid);
+            line.is_some_and(|line| line.media() == MediaKind::Video)
+        };
+        liveness::patience(&routing, routing.sending.iter().any(pictures))
+    }
+
+    pub(super) fn expect_media(&mut self, now: Instant) {
+        let patience = self.patience();
+        self.liveness.expect(now, patience);
+    }
+
+    pub(super) fn on_traffic(&mut self, now: Instant, received: u64, sending: bool) {
+        let change = self.liveness.traffic(now, received, sending);
+        if change == Some(Change::Alive) && self.session.as_ref().is_some_and(|session| session.connected) {
+            self.set_state(PeerState::Connected);
+        }
+    }
+
+    pub(super) fn liveness_timeout(&mut self, now: Instant) {
+        if self.liveness.expire(now) == Some(Change::Stalled) {
+            self.problem(
+                "connection_stalled",
+                "nothing comes from the peer any more; the connection is restored".into(),
+            );
+            self.liveness.gone();
+            self.path_lost(now);
         }
     }
 

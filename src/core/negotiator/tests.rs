@@ -9,3 +9,4 @@ mod peer;
 mod renumbering;
 mod restart;
 mod scenario;
+mod silence;

@@ -201,8 +201,7 @@ impl World {
 
     /// A wire m-line that is only known by name, with the internal line of that name.
     fn bound(&self, slot: &Slot) -> Slot {
-        let named = |line: &&Line| line.wire_mid() == slot.mid;
-        let index = self.lines.iter().position(|line| named(&line));
+        let index = self.lines.iter().position(|line| line.wire_mid() == slot.mid);
         match index.filter(|_| slot.line.is_none() && !slot.rejected) {
             None => slot.clone(),
             Some(index) => match &self.lines[index].kind {

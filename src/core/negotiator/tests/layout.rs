@@ -139,3 +139,16 @@ fn a_peer_that_offers_the_lines_we_had_gets_our_tracks_on_others() {
     lone.answer(&accept(&lone, "Brt8"));
     assert_eq!(lone.bin.as_ref().unwrap().routing.sending.len(), 1);
 }
+
+#[test]
+fn a_second_loss_before_the_offer_is_out() {
+    let mut lone = call(false, CHROMIUM);
+    for _ in 0..3 {
+        lone.negotiator.handle(lone.now, NegotiatorInput::Reset);
+        lone.pass(Duration::from_millis(500));
+    }
+    assert_eq!(lone.last().1.media.len(), 3);
+    lone.negotiator.handle(lone.now, NegotiatorInput::Reset);
+    lone.pass(Duration::from_millis(500));
+    assert_eq!((lone.last().0, lone.last().1.media.len()), (SdpKind::Offer, 3));
+}
