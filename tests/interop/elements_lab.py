@@ -100,6 +100,7 @@ class Pipeline:
         self.records = []
         self.pictures = {}
         self.sounds = {}
+        self.exit_code = 0
         self.reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -145,8 +146,14 @@ class Pipeline:
         return {name.split("_")[0]: record for name, record in there.items()}
 
     async def act(self, element, action, *arguments):
+        return await self._ask(action, {"element": element, "action": action, "arguments": arguments})
+
+    async def state(self, name):
+        """Sets the state of the pipeline."""
+        return await self._ask(name, {"state": name})
+
+    async def _ask(self, action, request):
         answers = [r for r in self.records if "answer" in r]
-        request = {"element": element, "action": action, "arguments": arguments}
         self.process.stdin.write(json.dumps(request).encode() + b"\n")
         await eventually(
             f"an answer to {action}", lambda: len([r for r in self.records if "answer" in r]) > len(answers), self
@@ -318,12 +325,12 @@ class Lab:
         pipeline = await Pipeline.start(line, self.registry, **where)
 
         async def stop():
-            self.case.assertEqual(await pipeline.stop(), 0)
+            self.case.assertEqual(await pipeline.stop(), pipeline.exit_code)
 
         self.case.addAsyncCleanup(stop)
         return pipeline
 
-    async def sink(self, peer_id="m-sink", hertz=440, pad="", properties=""):
+    async def sink(self, peer_id="m-sink", hertz=440, pad="", properties="", **where):
         """A camera and a microphone: the stream `cam`."""
         names = (
             'video_0::stream-id=cam video_0::metadata="meta,role=camera,label=(string)Front" '
@@ -333,11 +340,12 @@ class Lab:
             await self.element("meteredwebrtcsink", peer_id, f"{properties} {names}")
             + f" videotestsrc is-live=true pattern=ball motion=sweep ! video/x-raw,width={SIZE[0]},height={SIZE[1]},"
             f"framerate=30/1 ! queue ! {peer_id}.video_0 audiotestsrc is-live=true freq={hertz}"
-            f" ! audio/x-raw,rate={RATE} ! queue ! {peer_id}.audio_0"
+            f" ! audio/x-raw,rate={RATE} ! queue ! {peer_id}.audio_0",
+            **where,
         )
 
-    async def source(self, peer_id="m-src", properties=""):
-        return await self.pipeline(await self.element("meteredwebrtcsrc", peer_id, properties))
+    async def source(self, peer_id="m-src", properties="", **where):
+        return await self.pipeline(await self.element("meteredwebrtcsrc", peer_id, properties), **where)
 
     async def python(self, peer_id, hertz=None, metadata=None, **claims):
         member = await Member.join(self.server.options(peer_id, **claims), self.channel, hertz, metadata)

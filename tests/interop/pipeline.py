@@ -11,8 +11,8 @@ Standard output is one JSON object per line:
     {"picture": CHECKSUM, "of": PAD, "size": [W, H]}     each decoded picture that leaves such a pad
     {"sound": PAD, "rms": ..., "hertz": ...}             each half second of decoded sound
 
-Standard input takes {"element": NAME, "action": SIGNAL, "arguments": [...]}, answered by {"answer": ...}; its end ends
-the pipeline. Needs the system's Python, which has GStreamer's bindings.
+Standard input takes {"element": NAME, "action": SIGNAL, "arguments": [...]}, or {"state": "paused"} for the pipeline,
+answered by {"answer": ...}; its end ends the pipeline. Needs the system's Python, which has GStreamer's bindings.
 """
 
 import array
@@ -127,6 +127,10 @@ def serve(pipeline, loop):
     """Carries out what is asked on standard input."""
     for line in sys.stdin:
         request = json.loads(line)
+        if "state" in request:
+            result = pipeline.set_state(getattr(Gst.State, request["state"].upper()))
+            tell(answer=result != Gst.StateChangeReturn.FAILURE)
+            continue
         element = pipeline.get_by_name(request["element"])
         tell(answer=element.emit(request["action"], *request["arguments"]))
     loop.quit()

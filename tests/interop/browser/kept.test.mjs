@@ -2,14 +2,13 @@
 // so the browser is told nothing, and the element's new connection meets the browser's old one.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { Lab, missing, sleep } from "./lib.mjs";
+import { Pipeline } from "./pipeline.mjs";
 
 const options = { skip: missing("plugin"), timeout: 90_000 };
 if (options.skip) console.error(`kept.test.mjs skips: ${options.skip}`);
 
 const ELEMENT = "m-element";
-const PIPELINE = fileURLToPath(new URL("../pipeline.py", import.meta.url));
 /**
  * From the element's return to new pictures. Chromium 156 keeps the old path selected for 2.5 s. Where it is the DTLS
  * client, what it sends until then is lost, and it tries again after 3.2 and 6.4 s.
@@ -23,37 +22,16 @@ async function browser(lab, peerId, media = {}) {
   return lab.page(peerId, { ...media, params: { token: await lab.token(peerId) } });
 }
 
-/** gst-launch in a process that tells every picture: see pipeline.py. */
-class Element {
-  pictures = 0;
-  resets = 0;
-
-  static async start(lab, line) {
-    const token = await lab.token(ELEMENT);
-    const room = `url=${lab.ws} channel=${lab.channel} token=${token}`;
-    return new Element(lab.spawn(ELEMENT, "/usr/bin/python3", [PIPELINE, line.replaceAll("{room}", room)]));
-  }
-
-  constructor(program) {
-    this.program = program;
-    program.watch((text) => {
-      const { picture, message } = text.startsWith("{") ? JSON.parse(text) : {};
-      if (picture) this.pictures += 1;
-      if (message === "metered-connection-reset") this.resets += 1;
-      return Boolean(picture);
-    });
-  }
-}
-
 const SINK =
   "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1 ! " +
   "meteredwebrtcsink name=s {room} audiotestsrc is-live=true freq=440 ! s.";
 
 /** Drops the element's socket and waits until it has renewed its connections. */
 async function lose(lab, element) {
-  const before = element.resets;
+  const resets = () => element.told("metered-connection-reset").length;
+  const before = resets();
   await lab.hook("close", { peerId: ELEMENT, code: 1006 });
-  await lab.waitFor("the element to be back", () => element.resets > before, 15_000, { watch: [element.program] });
+  await lab.waitFor("the element to be back", () => resets() > before, 15_000, { watch: [element.program] });
 }
 
 async function assertUnnoticed(page) {
@@ -70,7 +48,7 @@ for (const [peerId, manners] of [["a", "polite"], ["z", "impolite"]]) {
     test(`a sink renews its connection to a ${manners} browser ${name}`, options, async (t) => {
       const lab = await open(t);
       const page = await browser(lab, peerId, media);
-      const element = await Element.start(lab, SINK);
+      const element = await Pipeline.start(lab, "sink", SINK, { member: ELEMENT });
       await lab.sees(page, { peerId: ELEMENT }, 20_000, { watch: [element.program] });
       for (let round = 0; round < 2; round++) {
         await lose(lab, element);
@@ -90,7 +68,7 @@ for (const [peerId, manners] of [["a", "polite"], ["z", "impolite"]]) {
   test(`a source renews its connection to a ${manners} browser`, options, async (t) => {
     const lab = await open(t);
     const page = await browser(lab, peerId, { camera: true, mic: true });
-    const element = await Element.start(lab, "meteredwebrtcsrc name=r {room}");
+    const element = await Pipeline.start(lab, "source", "meteredwebrtcsrc name=r {room}", { member: ELEMENT });
     const flows = () => {
       const before = element.pictures;
       return lab.waitFor("20 more pictures", () => element.pictures > before + 20, BACK_MS, { watch: [element.program] });
