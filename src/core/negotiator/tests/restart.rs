@@ -18,7 +18,7 @@ fn ms(n: u64) -> Duration {
 }
 
 /// The offer under new credentials.
-fn restarted(offer: &str, n: u32) -> String {
+pub fn restarted(offer: &str, n: u32) -> String {
     let mut sdp = Sdp::parse(offer).unwrap();
     for media in &mut sdp.media {
         if media.has("ice-ufrag") {

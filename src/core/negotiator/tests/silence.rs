@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::golden::{CHROMIUM, accept};
 use super::pair::{everything, track};
 use super::peer::Lone;
+use super::restart::restarted;
 use crate::core::io::{ConnectionState, MediaKind, SessionEvent, TrackKey};
 use crate::core::negotiator::{NegotiatorInput, NegotiatorOutput, PeerState, ReceivePolicy};
+use crate::wire::SdpKind;
 
 fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -51,27 +53,65 @@ fn sender(kind: MediaKind) -> Lone {
     lone
 }
 
+/// Has received for a while, and then nothing any more: the alarm, and the offer of a restart.
+fn silent(polite: bool) -> Lone {
+    let mut lone = receiver(polite);
+    let mut count = 0;
+    lives(&mut lone, &mut count, 20);
+    lone.pass(Duration::from_millis(4900));
+    assert_eq!((lone.generations, lone.problems.len()), (1, 0));
+    lone.pass(s(1));
+    assert_eq!(states(&lone).last(), Some(&PeerState::Reconnecting));
+    assert_eq!(lone.problems, ["connection_stalled"]);
+    assert_eq!((lone.generations, lone.last().0), (1, SdpKind::Offer));
+    lone
+}
+
 #[test]
-fn a_receiver_makes_the_connection_anew() {
+fn a_receiver_restarts_ice_on_the_connection_there_is() {
     for polite in [true, false] {
-        let mut lone = receiver(polite);
-        let mut count = 0;
-        lives(&mut lone, &mut count, 20);
-        lone.pass(Duration::from_millis(4900));
-        assert_eq!((lone.generations, lone.problems.len()), (1, 0));
+        let mut lone = silent(polite);
+        lone.answer(&restarted(&accept(&lone, "Brt8"), 1));
+        lone.event(SessionEvent::Connection(ConnectionState::Connecting));
+        lone.event(SessionEvent::Connection(ConnectionState::Connected));
+        assert_eq!(states(&lone).last(), Some(&PeerState::Connected));
+        // The same webrtcbin counts on.
+        let mut count = 20 * 50;
+        lives(&mut lone, &mut count, 60);
+        assert_eq!((lone.generations, lone.problems.len()), (1, 1));
+        // It is watched as before, with more patience: it may never have been dead.
+        lone.pass(s(11));
+        assert_eq!(lone.problems, ["connection_stalled"; 2]);
+    }
+}
+
+#[test]
+fn a_receiver_whose_peer_does_not_follow_makes_the_connection_anew() {
+    for polite in [true, false] {
+        let mut lone = silent(polite);
+        // The old credentials.
+        lone.answer(&accept(&lone, "Brt8"));
         lone.pass(s(1));
-        assert_eq!(states(&lone).last(), Some(&PeerState::Reconnecting));
         assert_eq!(lone.generations, 2);
-        assert_eq!(lone.problems, ["connection_stalled"]);
         // An offer of its own, in the layout that the peer knows.
-        assert_eq!(lone.directions().len(), 2);
+        assert_eq!((lone.last().0, lone.directions().len()), (SdpKind::Offer, 2));
         lone.answer(&accept(&lone, "Next"));
         lone.event(SessionEvent::Connection(ConnectionState::Connected));
         assert_eq!(states(&lone).last(), Some(&PeerState::Connected));
         // The next webrtcbin counts from zero.
         let mut count = 0;
         lives(&mut lone, &mut count, 60);
-        assert_eq!((lone.generations, lone.problems.len()), (2, 1));
+        assert_eq!(lone.generations, 2);
+    }
+}
+
+#[test]
+fn a_receiver_whose_peer_says_nothing_makes_the_connection_anew() {
+    for polite in [true, false] {
+        let mut lone = silent(polite);
+        lone.pass(s(40));
+        assert!(lone.generations >= 2, "{}", lone.generations);
+        assert_eq!(states(&lone).last(), Some(&PeerState::Reconnecting));
     }
 }
 
