@@ -42,7 +42,7 @@ const AWAKE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(3);
 
 /// Most times that it is doubled: a peer with reports so rare is not renewed for ever.
-const MAX_DOUBLED: u32 = 4;
+const MAX_DOUBLED: u32 = 3;
 
 /// After this long without an alarm nothing is doubled any more.
 const FORGIVEN: Duration = Duration::from_secs(300);
@@ -371,7 +371,7 @@ mod tests {
             line.run(&[], (line.now - line.start).as_secs_f64() + 1.6);
             line.liveness.traffic(line.now, 5 + u64::from(round), true);
             let due = line.liveness.deadline().unwrap();
-            assert_eq!(due - line.now, RECEIVING * 2u32.pow(round.min(4)));
+            assert_eq!(due - line.now, RECEIVING * 2u32.pow(round.min(3)));
             line.now = due;
             assert_eq!(line.liveness.expire(due), Some(Change::Stalled));
             line.liveness.gone();
