@@ -68,6 +68,12 @@ impl Negotiator {
     /// What the peer knows of the connection that is thrown away, at most: it may have answered an offer of ours whose
     /// answer we do not have.
     pub(super) fn keep_layout(&mut self, world: &World, phase: &Phase) {
+        if world.negotiated && !world.remote_trickles {
+            // aiortc takes new credentials for a new connection, and puts its own media on the first lines it is
+            // offered: on those of ours.
+            self.layout = Layout::default();
+            return;
+        }
         let round: Option<&Round> = match phase {
             Phase::OfferOut(offer) => Some(&offer.round),
             Phase::ApplyingAnswer(round) => Some(round),

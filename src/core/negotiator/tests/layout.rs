@@ -21,6 +21,24 @@ fn call(polite: bool, offer: &str) -> Lone {
     lone
 }
 
+/// aiortc, which is known by not trickling, would put its own media on our lines.
+#[test]
+fn a_peer_that_starts_over_is_offered_what_a_stranger_is() {
+    for polite in [true, false] {
+        let mut lone = Lone::new(polite, everything());
+        let silent = |sdp: &str| sdp.replace("a=ice-options:trickle\r\n", "");
+        lone.offer(&silent(CHROMIUM));
+        lone.handle(NegotiatorInput::AddTrack(track(1, MediaKind::Video)));
+        lone.pass(Duration::from_secs(1));
+        assert_eq!(lone.directions().len(), 3);
+        lone.answer(&silent(&accept(&lone, "Brt8")));
+        lone.event(SessionEvent::Connection(ConnectionState::Connected));
+        renew(&mut lone, polite, everything());
+        let directions: Vec<&str> = lone.directions().iter().map(|(_, dir)| *dir).collect();
+        assert_eq!((lone.generations, directions), (2, vec!["sendonly"]));
+    }
+}
+
 fn renew(lone: &mut Lone, polite: bool, receive: ReceivePolicy) {
     let config = NegotiatorConfig {
         polite,
