@@ -9,7 +9,9 @@ use tokio::sync::oneshot;
 
 use super::error::{ConnectError, RequestError};
 use super::event::Event;
-use crate::core::client::{self, Client, ClientEvent, ConnectFailure, Connected, Priority, SubscribeOptions};
+use crate::core::client::{
+    self, Client, ClientEvent, ClientState, ConnectFailure, Connected, Priority, SubscribeOptions,
+};
 use crate::core::io::{Machine, NetInput, NetOutput, SocketId};
 use crate::wire::limits::CLOSE_FLUSH;
 use crate::wire::{ChannelName, PeerId, RequestId};
@@ -164,11 +166,18 @@ impl ClientMachine {
                 self.last_failure = Some(failure.clone());
                 None
             }
-            ClientEvent::Disconnected { will_reconnect, .. } => {
+            ClientEvent::Disconnected { .. } => {
                 self.snapshots.clear();
-                let failure = self.last_failure.take().filter(|_| !will_reconnect);
+                None
+            }
+            // The last event of a connect: who is told that it has failed finds the client closed.
+            ClientEvent::StateChanged {
+                to: ClientState::Closed,
+                ..
+            } => {
+                let failure = self.last_failure.take();
                 let why = failure.map_or(ConnectError::Closed, ConnectError::Failed);
-                self.connected(Err(why)).filter(|_| !will_reconnect)
+                self.connected(Err(why))
             }
             ClientEvent::Resubscribed(channel) => {
                 self.snapshots.insert(channel.clone());

@@ -90,6 +90,26 @@ impl Viewer {
         )
     }
 
+    /// Waits until a video pad that is shown has had so many pictures. Which one, does not matter: a connection that is
+    /// made anew brings another.
+    pub fn wait_pictures(&self, count: u64) {
+        let shown = |pad: &gst::Pad| pad.parent().is_some() && pad.name().starts_with("video");
+        wait_for(
+            &format!("{count} pictures on a pad that is shown"),
+            || {
+                let pads = self.pads.lock().unwrap();
+                let pads = pads.iter().map(|(pad, watch)| (pad.name(), shown(pad), watch));
+                format!("{:?}", pads.collect::<Vec<_>>())
+            },
+            || {
+                let pads = self.pads.lock().unwrap();
+                pads.iter()
+                    .any(|(pad, watch)| shown(pad) && watch.changes() >= count)
+                    .then_some(())
+            },
+        );
+    }
+
     /// The first pad that the condition is true of.
     pub fn pad_where(&self, what: &str, condition: impl Fn(&gst::Pad) -> bool) -> (gst::Pad, Watch) {
         wait_for(

@@ -174,6 +174,8 @@ fn c054_c166_a_first_connect_that_fails_says_why_without_the_servers_words() {
     let error = connecting.try_recv().unwrap().unwrap_err();
     assert!(matches!(&error, ConnectError::Failed(ConnectFailure::Closed { code, .. }) if code.0 == 4010));
     assert!(!error.to_string().contains("words of the server"), "{error}");
+    assert_eq!(bench.told.last().unwrap(), "connect answered");
+    assert_eq!(bench.told[bench.told.len() - 2], "StateChanged");
     assert_eq!(bench.machine.client.state(), ClientState::Closed);
 }
 
