@@ -1,4 +1,4 @@
-//! One remote peer's negotiation: perfect negotiation over a webrtcbin that has neither rollback nor ICE restart.
+//! One remote peer's negotiation: perfect negotiation over a webrtcbin that has no rollback, and no ICE restart of its own.
 //!
 //! * **First offer** of a generation: applied at once, so that gathering starts; a colliding offer of the peer makes
 //!   the polite side throw its webrtcbin away and answer with a new one.
