@@ -176,6 +176,14 @@ pub enum SessionCommand {
     Create(SessionConfig),
     /// Request a sink pad and give its transceiver this one codec. Nothing flows before `Route` says so.
     AddSender(SenderSpec),
+    /// Another track flows on this sender of ours, which carries nothing at the moment: an m-line is used again.
+    /// Answered only if that is impossible, by `Failed`.
+    ReuseSender {
+        /// Mid of the sender.
+        mid: String,
+        /// What flows from now on, once `Route` says so.
+        track: TrackKey,
+    },
     /// Add a transceiver that only receives; its m-line comes with the next offer.
     AddReceiver(ReceiverSpec),
     /// Create one pre-negotiated data channel that nobody uses (`negotiated=true`, so the peer never hears of it).

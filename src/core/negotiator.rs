@@ -15,11 +15,10 @@
 //!
 //! Submodules: `world` (with `generated` and `wire`) translates between the SDP of the wire and that of webrtcbin,
 //! `facts` holds the m-lines, `offering` and `answering` are the two halves of a round, `restart` gives a generation a
-//! new path, `recovery` replaces it, `layout` is what passes from one to the next, `candidates` and `media` do what
+//! new path, `recovery` replaces it, `layout` is what passes from one to the next, `recycling` bounds the m-lines, `candidates` and `media` do what
 //! their names say, `timing` has every duration with its reason.
 //!
-//! Later stages: SSRCs are new with every generation. The m-line of a removed track goes quiet and is used again for
-//! the same track only; nothing counts them yet.
+//! Later stages: SSRCs are new with every generation.
 
 mod answering;
 mod candidates;
@@ -29,6 +28,7 @@ mod layout;
 mod media;
 mod offering;
 mod recovery;
+mod recycling;
 mod restart;
 mod timing;
 mod types;
@@ -350,6 +350,7 @@ impl Negotiator {
         self.expect_media(now);
         self.report_refused();
         self.follow_moved();
+        self.forget_senders();
         if let Some(inbound) = self.pending.take() {
             self.take_offer(now, inbound);
         } else {

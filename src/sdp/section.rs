@@ -72,6 +72,21 @@ pub fn data(mid: &str, (transport, setup): (&Transport, Setup)) -> Media {
     media
 }
 
+/// An RTP section that is rejected, but says all the same what a live one would: aiortc takes no description with a
+/// section that has no credentials, or no codec that it knows.
+pub fn stopped(
+    head: &(String, String, Vec<String>),
+    mid: &str,
+    ends: (&Transport, Setup),
+    payload: (String, Vec<String>),
+) -> Media {
+    Media {
+        port: 0,
+        proto: head.1.clone(),
+        ..rtp(&head.0, mid, ends, Direction::default(), payload)
+    }
+}
+
 /// A rejected section: enough to keep its place.
 pub fn rejected(head: &(String, String, Vec<String>), mid: &str) -> Media {
     let (media, proto, formats) = head.clone();

@@ -341,6 +341,11 @@ impl Actor {
                     Err(reason) => self.fail(SessionOp::AddSender, reason),
                 }
             }
+            SessionCommand::ReuseSender { mid, track } => {
+                if let Err(reason) = self.with(|transport, _| transport.senders.reuse(&mid, track)) {
+                    self.fail(SessionOp::AddSender, reason);
+                }
+            }
             SessionCommand::AddReceiver(spec) => {
                 let caps = rtp::of(spec.codec).receiver_caps(spec.payload_type, &spec.mid);
                 if let Err(reason) = self.with(|transport, _| transport.webrtcbin.add_receiver(&caps)) {

@@ -14,7 +14,7 @@ use gst::prelude::*;
 use super::traffic::Sent;
 use super::webrtcbin::WebrtcBin;
 use super::{CAT, Feed, rtp};
-use crate::core::io::SenderSpec;
+use crate::core::io::{SenderSpec, TrackKey};
 
 /// What waits in the appsrc at most, until the feed sets its own limit.
 const MAX_QUEUED: gst::ClockTime = gst::ClockTime::from_mseconds(500);
@@ -94,6 +94,17 @@ impl Senders {
             feed: None,
             broken: false,
         });
+        Ok(())
+    }
+
+    /// Another track flows here from now on, once it is routed.
+    pub fn reuse(&mut self, mid: &str, track: TrackKey) -> Result<(), String> {
+        let sender = self.list.iter_mut().find(|sender| sender.spec.mid == mid);
+        let sender = sender.ok_or("there is no sender with this mid")?;
+        if sender.broken {
+            return Err("the sender has failed before".into());
+        }
+        (sender.spec.track, sender.feed) = (track, None);
         Ok(())
     }
 

@@ -6,7 +6,8 @@ use gstmeteredwebrtc::core::io::{
 };
 use gstmeteredwebrtc::wire::SdpKind;
 
-use crate::harness::{self, Call, audio, inbound, video};
+use crate::doubles::VIDEO;
+use crate::harness::{self, Call, Note, audio, inbound, video};
 use crate::sections;
 
 #[test]
@@ -100,6 +101,31 @@ fn a_data_section_is_survived() {
         .unwrap()
         .set_state(gst::State::Null)
         .unwrap();
+    call.end();
+}
+
+/// The m-line of a track that is gone carries the next one, with the same source and no new description for webrtcbin.
+#[test]
+fn a_sender_is_used_again() {
+    let mut call = Call::media_call();
+    call.frames(1, "gv1", 3);
+    for _ in 0..3 {
+        call.route(&["ga1"]);
+        call.until("the track is gone", |side, note| {
+            (side == 0 && matches!(note, Note::Detached(VIDEO))).then_some(())
+        });
+        let (mid, track) = ("gv1".into(), VIDEO);
+        call.send(0, SessionCommand::ReuseSender { mid, track });
+        let (offer, _) = call.negotiate(0);
+        assert_eq!(offer.matches("m=").count(), 2, "{offer}");
+        call.route(&["gv1", "ga1"]);
+        call.frames(1, "gv1", 3);
+    }
+    let (mid, track) = ("gv7".into(), VIDEO);
+    call.send(0, SessionCommand::ReuseSender { mid, track });
+    call.event(0, "Failed", |event| {
+        matches!(event, SessionEvent::Failed { .. }).then_some(())
+    });
     call.end();
 }
 

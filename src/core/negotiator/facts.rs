@@ -25,7 +25,7 @@ pub(super) enum LineKind {
 pub(super) struct Line {
     /// Internal mid.
     pub mid: String,
-    /// Wire mid, where it is another (data section only).
+    /// Wire mid, where it is another: of a data section, and of a line that is used again.
     pub alias: Option<String>,
     pub kind: LineKind,
     /// The one codec.
@@ -268,7 +268,10 @@ impl Line {
         if section.rejected {
             slot.rejected = true;
             slot.remote = Direction::default();
-            self.refused |= self.track().is_some();
+            if self.track().is_some() {
+                // Its place is free for another.
+                (self.refused, slot.line) = (true, None);
+            }
             return;
         }
         slot.remote = section.direction;
@@ -338,7 +341,7 @@ impl Slot {
         let map = payload::rtpmap(line.codec);
         let lines = payload::lines(line.pt, map, payload::own_fmtp(line.codec), video, video);
         Self {
-            mid: line.mid.clone(),
+            mid: line.wire_mid().to_owned(),
             line: Some(index),
             head: (
                 line.media().as_str().into(),
@@ -358,7 +361,6 @@ impl Slot {
     pub fn data(line: &Line, index: usize) -> Self {
         let format = "webrtc-datachannel".to_owned();
         Self {
-            mid: line.wire_mid().to_owned(),
             head: ("application".into(), "UDP/DTLS/SCTP".into(), vec![format.clone()]),
             local: Direction::default(),
             payload: (format, Vec::new()),
@@ -382,9 +384,24 @@ impl Slot {
 
     /// A section we do not take, or that the peer has stopped.
     pub fn rejected(section: &RemoteSection) -> Self {
+        let media = matches!(section.kind, SectionKind::Media(_));
         Self {
             rejected: true,
+            payload: if media { echo(section) } else { Default::default() },
             ..Self::open(section)
+        }
+    }
+
+    /// The place of a line of ours that is not needed any more.
+    pub fn given_up(self) -> Self {
+        Self {
+            line: None,
+            rejected: true,
+            usable: false,
+            declined: false,
+            local: Direction::default(),
+            remote: Direction::default(),
+            ..self
         }
     }
 }

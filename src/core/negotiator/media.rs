@@ -109,6 +109,15 @@ pub(super) fn alive(senders: &[Sender]) -> impl Fn(TrackKey) -> bool {
     }
 }
 
+/// Whether a track still has the m-line of this name.
+fn in_use(senders: &[Sender]) -> impl Fn(TrackKey, &str) -> bool {
+    move |key, mid| {
+        senders
+            .iter()
+            .any(|sender| sender.alive && sender.track.key == key && sender.mid == mid)
+    }
+}
+
 /// Whether we receive a codec.
 pub(super) fn takes(policy: &ReceivePolicy) -> impl Fn(Codec) -> bool + use<> {
     let policy = policy.clone();
@@ -177,7 +186,7 @@ impl Negotiator {
         for index in 0..self.senders.len() {
             let sender = &self.senders[index];
             let Some(session) = &self.session else { return };
-            let has = session.world.lines.iter().any(|line| line.mid == sender.mid)
+            let has = session.world.own(sender.track.key, &sender.mid).is_some()
                 || session.world.waiting.iter().any(|spec| spec.mid == sender.mid);
             if has || !sender.wants_line() {
                 continue;
@@ -195,6 +204,18 @@ impl Negotiator {
             };
             self.senders[index].codec = Some(codec);
             let Some(session) = &mut self.session else { return };
+            let again = session.world.reuse(&spec, &in_use(&self.senders));
+            if let Some(mid) = again {
+                let track = spec.track;
+                self.command(SessionCommand::ReuseSender { mid, track });
+                continue;
+            }
+            if !session.world.has_space(1) {
+                self.senders[index].hopeless = true;
+                let text = "a connection cannot carry more tracks: one of ours is not sent to this peer";
+                self.problem("too_many_tracks", text.into());
+                continue;
+            }
             session.senders.push(spec.track);
             session.world.waiting.push(spec.clone());
             self.command(SessionCommand::AddSender(spec));
@@ -290,7 +311,7 @@ impl Negotiator {
             .lines
             .iter()
             .filter(|line| line.refused)
-            .map(|line| line.mid.clone())
+            .map(|line| line.wire_mid().to_owned())
             .collect();
         for index in 0..self.senders.len() {
             let sender = &mut self.senders[index];
@@ -326,10 +347,30 @@ impl Negotiator {
         }
     }
 
+    /// Forgets tracks that are gone, and gives those that came back after their m-line was given up another.
+    pub(super) fn forget_senders(&mut self) {
+        let Some(session) = &self.session else {
+            self.senders.retain(|sender| sender.alive);
+            return;
+        };
+        let slots = &session.world.slots;
+        let live = |sender: &Sender| slots.iter().any(|slot| slot.mid == sender.mid && !slot.rejected);
+        self.senders.retain(|sender| sender.alive || live(sender));
+        for sender in &mut self.senders {
+            if slots.iter().any(|slot| slot.mid == sender.mid && slot.rejected) {
+                sender.mid = self.peer_formats.next_mid();
+            }
+        }
+    }
+
     /// Says what flows now.
     pub(super) fn route(&mut self) {
-        let Some(session) = &self.session else { return };
+        let Some(session) = &mut self.session else { return };
         let mut routing = session.world.routing();
+        // A line that comes back has its first packet still to come.
+        session
+            .arrived
+            .retain(|mid, _| routing.receiving.iter().any(|inbound| inbound.mid == *mid));
         let gone = |mid: &String| {
             let line = session.world.lines.iter().find(|line| line.mid == *mid);
             line.and_then(|line| line.track())

@@ -88,6 +88,9 @@ impl Negotiator {
     }
 
     pub(super) fn start_offer(&mut self) {
+        if self.is_overgrown() {
+            self.dispose();
+        }
         self.ensure_session();
         let takes = super::media::takes(&self.config.receive);
         self.restore_layout(&takes);

@@ -1,6 +1,7 @@
 //! Tests: a model of webrtcbin, two negotiators on a bad network, scripted peers.
 
 pub mod bin;
+mod churn;
 mod golden;
 mod hostile;
 mod layout;

@@ -18,13 +18,16 @@ impl World {
         let mut media = Vec::new();
         let mut bundle = Vec::new();
         for slot in &round.slots {
+            let ends = (&local, round.setup);
             if slot.rejected {
-                media.push(section::rejected(&slot.head, &slot.mid));
+                media.push(match slot.payload.1.is_empty() {
+                    true => section::rejected(&slot.head, &slot.mid),
+                    false => section::stopped(&slot.head, &slot.mid, ends, slot.payload.clone()),
+                });
                 continue;
             }
             bundle.push(slot.mid.clone());
             let line = slot.line.and_then(|index| self.lines.get(index));
-            let ends = (&local, round.setup);
             if line.is_some_and(|line| line.kind == LineKind::Data) {
                 media.push(section::data(&slot.mid, ends));
                 continue;

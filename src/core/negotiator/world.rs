@@ -124,11 +124,11 @@ impl World {
         }
     }
 
-    /// The internal line of an own track. The mid says which, for one that had a line before.
+    /// The internal line of an own track. The wire mid says which, for one that had a line before.
     pub fn own(&self, track: TrackKey, mid: &str) -> Option<&Line> {
         self.lines
             .iter()
-            .find(|line| line.track() == Some(track) && line.mid == mid)
+            .find(|line| line.track() == Some(track) && line.wire_mid() == mid)
     }
 
     /// webrtcbin knows of a data section.
@@ -172,6 +172,9 @@ impl World {
                     LineKind::Peer => Direction::new(false, slot.usable && take(line.codec)),
                     LineKind::Data => old.local,
                 };
+                if line.track().is_some() && self.may_give_up(old) && !slot.local.send {
+                    slot = slot.given_up();
+                }
             }
             slots.push(slot);
         }
@@ -185,7 +188,11 @@ impl World {
             let LineKind::Own(spec) = &line.kind else { continue };
             let wanted = own(spec.track).is_some_and(|track| track.alive) && line.may_send();
             if wanted {
-                slots.push(Slot::own(line, index));
+                let slot = Slot::own(line, index);
+                match self.vacant(&slots, &slot) {
+                    Some(place) => slots[place] = slot,
+                    None => slots.push(slot),
+                }
             }
         }
         Ok(Draft {
@@ -229,6 +236,11 @@ impl World {
             Change::None => {}
             Change::Restart if self.can_restart && follow => {}
             Change::Restart | Change::Replacement => return false,
+        }
+        let new =
+            |section: &&crate::sdp::RemoteSection| !section.rejected && self.find(&section.mid).is_none();
+        if !self.has_space(offer.sections.iter().filter(new).count()) {
+            return false;
         }
         offer.sections.iter().all(|section| {
             let line = self.find(&section.mid).and_then(|index| self.lines.get(index));
@@ -279,13 +291,14 @@ impl World {
         let bundle = offer.bundle.as_ref();
         let restarts = bundle.is_some_and(|bundle| self.change(offer, bundle) == Change::Restart);
         self.note_remote(offer);
+        self.note_stopped(offer);
         // Media first, so that the tag (I2) is never the data section unless there is nothing else.
         for pass in [false, true] {
             for section in offer.sections.iter().filter(|section| !section.rejected) {
                 let is_data = section.kind == SectionKind::Data;
                 if is_data == pass && section.kind != SectionKind::Other && self.find(&section.mid).is_none()
                 {
-                    self.append(section, policy);
+                    self.append(section, offer, policy);
                 }
             }
         }
@@ -328,14 +341,15 @@ impl World {
             .iter()
             .find(|slot| slot.mid == mid)
             .and_then(|slot| slot.line);
-        by_slot.or_else(|| {
-            self.lines
-                .iter()
-                .position(|line| line.mid == mid || line.alias.as_deref() == Some(mid))
-        })
+        by_slot.or_else(|| self.lines.iter().position(|line| line.wire_mid() == mid))
     }
 
-    fn append(&mut self, section: &crate::sdp::RemoteSection, policy: &dyn Fn(MediaKind) -> Vec<Codec>) {
+    fn append(
+        &mut self,
+        section: &crate::sdp::RemoteSection,
+        offer: &Remote,
+        policy: &dyn Fn(MediaKind) -> Vec<Codec>,
+    ) {
         if section.kind == SectionKind::Data {
             // I4: a second data section is the first under another name, or is rejected.
             if let Some(line) = self.lines.iter_mut().find(|line| line.kind == LineKind::Data) {
@@ -350,7 +364,16 @@ impl World {
             }
         }
         let used: Vec<u8> = self.lines.iter().map(|line| line.pt).collect();
-        self.lines.push(Line::of_peer(section, policy, &used));
+        let mut line = Line::of_peer(section, policy, &used);
+        if let Some(free) = self.free_peer_line(&line, section, offer) {
+            self.lines[free].take_over(&section.mid);
+            return;
+        }
+        if self.lines.iter().any(|other| other.mid == line.mid) {
+            line.alias = Some(std::mem::take(&mut line.mid));
+            line.mid = self.unused_mid();
+        }
+        self.lines.push(line);
     }
 
     /// webrtcbin has written its answer to the draft's internal offer.

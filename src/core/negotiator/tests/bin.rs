@@ -83,6 +83,18 @@ impl Bin {
                 self.add_sender(spec);
                 Vec::new()
             }
+            SessionCommand::ReuseSender { mid, track } => {
+                assert!(
+                    !self.routing.sending.contains(&mid),
+                    "it still carries another track"
+                );
+                let mut senders = self.transceivers.iter_mut().filter_map(|t| t.sender.as_mut());
+                senders
+                    .find(|spec| spec.mid == mid)
+                    .expect("no such sender")
+                    .track = track;
+                Vec::new()
+            }
             SessionCommand::AddReceiver(spec) => {
                 self.add_receiver(spec);
                 Vec::new()
@@ -506,6 +518,18 @@ impl Bin {
         self.local = Some(local);
         self.remote = Some(remote);
         self.open = false;
+    }
+
+    /// The sources that flow.
+    pub fn sources(&self) -> Vec<u32> {
+        let senders = self.transceivers.iter().filter_map(|t| t.sender.as_ref());
+        let flows = senders.filter(|spec| self.routing.sending.contains(&spec.mid));
+        flows.map(|spec| spec.ssrc).collect()
+    }
+
+    /// How many m-lines it has.
+    pub fn lines(&self) -> usize {
+        self.last.as_ref().map_or(0, |sdp| sdp.media.len())
     }
 
     /// Codec of an internal section.

@@ -173,7 +173,7 @@ fn check_answer(offer: &str, answer: &Sdp) {
             "a rejected section is answered"
         );
         assert_ne!(ours.attribute("setup"), Some("actpass"));
-        assert_ne!(ours.attribute("setup"), theirs.attribute("setup"));
+        assert!(ours.port == 0 || ours.attribute("setup") != theirs.attribute("setup"));
         assert!(
             ours.port == 0 || theirs.formats.contains(&ours.formats[0]),
             "a format that was not offered"

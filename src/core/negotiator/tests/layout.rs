@@ -107,9 +107,9 @@ fn what_is_not_wanted_any_more_keeps_its_place() {
     let (audio, video) = (vec![Codec::Opus], Vec::new());
     renew(&mut lone, true, ReceivePolicy { audio, video });
     let directions: Vec<&str> = lone.directions().iter().map(|(_, dir)| *dir).collect();
-    assert_eq!(directions, ["recvonly", "inactive", "inactive"]);
+    assert_eq!(directions, ["recvonly", "inactive", "rejected"]);
     lone.answer(&accept(&lone, "Next"));
-    // The track comes back on the line it had.
+    // The track comes back in the place it had.
     lone.handle(NegotiatorInput::AddTrack(track(1, MediaKind::Video)));
     lone.pass(Duration::from_secs(1));
     let directions: Vec<&str> = lone.directions().iter().map(|(_, dir)| *dir).collect();

@@ -98,6 +98,10 @@ pub struct Pair {
     last_arrival: [Instant; 2],
     session_busy: [Instant; 2],
     pub descriptions: usize,
+    /// So many are too many.
+    pub storm: usize,
+    /// Size of the largest.
+    pub largest: usize,
     /// Ends that nothing reaches any more.
     dead: HashSet<String>,
 }
@@ -137,6 +141,8 @@ impl Pair {
             last_arrival: [now; 2],
             session_busy: [now; 2],
             descriptions: 0,
+            storm: 400,
+            largest: 0,
             dead: HashSet::new(),
         }
     }
@@ -266,7 +272,8 @@ impl Pair {
         let input = match signal {
             RtcSignal::Description { kind, sdp } => {
                 self.descriptions += 1;
-                assert!(self.descriptions < 400, "negotiation storm");
+                self.largest = self.largest.max(sdp.len());
+                assert!(self.descriptions < self.storm, "negotiation storm");
                 if self.elapsed() < self.weather.until && self.rng.u32(0..100) < self.weather.loss {
                     return;
                 }
@@ -397,13 +404,16 @@ impl Pair {
                 continue;
             };
             let mut news = Vec::new();
+            let taken: Vec<String> = into.routing.receiving.iter().map(|m| m.mid.clone()).collect();
+            let sources = out.sources();
             for inbound in &into.routing.receiving {
-                let flows = out.routing.sending.contains(&inbound.mid)
+                let flows = inbound.ssrcs.iter().any(|ssrc| sources.contains(ssrc))
                     && !to.told.contains(&(*generation, inbound.mid.clone()));
                 if let Some(codec) = into.codec(&inbound.mid).filter(|_| flows) {
                     news.push((*generation, inbound.mid.clone(), codec));
                 }
             }
+            self.sides[index].told.retain(|(_, mid)| taken.contains(mid));
             for (generation, mid, codec) in news {
                 self.sides[index].told.insert((generation, mid.clone()));
                 self.report(index, generation, SessionEvent::MediaArrived { mid, codec });

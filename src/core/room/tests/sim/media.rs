@@ -106,12 +106,12 @@ impl Media {
     pub fn observe(&mut self, now: Instant) -> (Vec<(Key, SessionEvent)>, bool) {
         let mut again = false;
         let named = |session: &Session| Some((session.bin.ufrag.clone(), session.bin.remote_ufrag()?));
-        let ends: HashMap<String, (String, Vec<String>)> = self
+        let ends: HashMap<String, (String, Vec<u32>)> = self
             .live
             .values()
             .filter_map(|session| {
                 let (own, other) = named(session)?;
-                Some((own, (other, session.bin.routing.sending.clone())))
+                Some((own, (other, session.bin.sources())))
             })
             .collect();
         let mut news = Vec::new();
@@ -136,8 +136,13 @@ impl Media {
                 session.connected = Some(other);
                 news.push((key.clone(), SessionEvent::Connection(ConnectionState::Connected)));
             }
-            for inbound in &session.bin.routing.receiving {
-                let fresh = sending.contains(&inbound.mid) && !session.told.contains(&inbound.mid);
+            let taken = &session.bin.routing.receiving;
+            session
+                .told
+                .retain(|mid| taken.iter().any(|inbound| inbound.mid == *mid));
+            for inbound in taken {
+                let flows = inbound.ssrcs.iter().any(|ssrc| sending.contains(ssrc));
+                let fresh = flows && !session.told.contains(&inbound.mid);
                 if let Some(codec) = session.bin.codec(&inbound.mid).filter(|_| fresh) {
                     let mid = inbound.mid.clone();
                     session.told.insert(mid.clone());
