@@ -51,6 +51,8 @@ pub enum NetInput {
     Token(SocketId, Result<Secret<String>, String>),
     /// Answer to [`NetOutput::Resolve`]; empty when the name has no address.
     Resolved(u64, Vec<IpAddr>),
+    /// This machine has other addresses than before, and these are all that others may know.
+    AddressesChanged(Vec<IpAddr>),
 }
 
 /// Why a socket ended.
@@ -282,6 +284,8 @@ pub enum SessionEvent {
     GatheringComplete,
     /// State of the connection (`connection-state` of webrtcbin).
     Connection(ConnectionState),
+    /// The address of this machine that packets leave from, when the connection has chosen or changed its path.
+    Path(IpAddr),
     /// What goes in and out. While the connection is up, about once a second, and only when it has changed.
     Traffic {
         /// How many packets have come in since the session was made, STUN not counted.

@@ -38,6 +38,12 @@ const LATE: Duration = Duration::from_millis(1500);
 /// After that, the time for packets to be counted: two reports of the session.
 const AWAKE: Duration = Duration::from_secs(2);
 
+/// Our addresses have changed: what came in this moment after that may have come before.
+const DOUBTFUL: Duration = Duration::from_millis(1500);
+
+/// For how long nothing may come then. Two reports, where there is nothing but reports.
+const DOUBT: Duration = Duration::from_secs(3);
+
 /// A connection that comes back so soon after an alarm may never have been dead: the next alarm takes twice as long.
 const SOON: Duration = Duration::from_secs(3);
 
@@ -92,6 +98,8 @@ pub(super) struct Liveness {
     last: Option<Instant>,
     count: u64,
     stalled: bool,
+    /// Since when the path may be gone.
+    doubt: Option<Instant>,
     alarm: Option<Instant>,
     doubled: u32,
 }
@@ -111,6 +119,12 @@ impl Liveness {
         }
         (self.up, self.patience) = (Some(now), patience);
         (self.last, self.count, self.stalled, self.sending) = (None, 0, false, false);
+        self.doubt = None;
+    }
+
+    /// The path may be gone: it has to show that it is not.
+    pub fn doubt(&mut self, now: Instant) {
+        self.doubt = Some(now);
     }
 
     /// The connection is no more.
@@ -137,6 +151,7 @@ impl Liveness {
             return None;
         }
         self.last = Some(now);
+        self.doubt = self.doubt.filter(|since| now < *since + DOUBTFUL);
         let forgiven = self.alarm.is_some_and(|alarm| now >= alarm + FORGIVEN);
         if forgiven {
             (self.alarm, self.doubled) = (None, 0);
@@ -148,7 +163,8 @@ impl Liveness {
     pub fn deadline(&self) -> Option<Instant> {
         let Patience { limit, reports_only } = self.patience.filter(|_| !self.stalled)?;
         let expected = self.sending || !reports_only;
-        Some(self.last.filter(|_| expected)? + limit * 2u32.pow(self.doubled))
+        let due = self.last.filter(|_| expected)? + limit * 2u32.pow(self.doubled);
+        Some(self.doubt.map_or(due, |since| due.min(since + DOUBT)))
     }
 
     /// Time has passed.
@@ -157,9 +173,10 @@ impl Liveness {
         if now >= due + LATE {
             // As if the last packet had come so long ago that only this is left.
             self.last = self.last.map(|last| last + (now - due) + AWAKE);
+            self.doubt = None;
             return None;
         }
-        (self.stalled, self.alarm) = (true, Some(now));
+        (self.stalled, self.alarm, self.doubt) = (true, Some(now), None);
         Some(Change::Stalled)
     }
 }

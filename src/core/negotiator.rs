@@ -15,11 +15,13 @@
 //!
 //! Submodules: `world` (with `generated` and `wire`) translates between the SDP of the wire and that of webrtcbin,
 //! `facts` holds the m-lines, `offering` and `answering` are the two halves of a round, `restart` gives a generation a
-//! new path, `recovery` replaces it, `layout` is what passes from one to the next, `recycling` bounds the m-lines, `candidates` and `media` do what
+//! new path, `recovery` replaces it, `addresses` says when this machine's own are others, `layout` is what passes from one
+//! generation to the next, `recycling` bounds the m-lines, `candidates` and `media` do what
 //! their names say, `timing` has every duration with its reason.
 //!
 //! Later stages: SSRCs are new with every generation.
 
+mod addresses;
 mod answering;
 mod candidates;
 mod facts;
@@ -39,6 +41,7 @@ mod world;
 pub(crate) mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::io::{Codec, ConnectionState, Generation, SessionCommand, SessionEvent, TrackKey};
@@ -117,6 +120,10 @@ struct Session {
     connected: bool,
     /// It has been connected.
     was_connected: bool,
+    /// The address of ours that its packets leave from.
+    path: Option<IpAddr>,
+    /// An address that its candidates name is ours no more.
+    moved: bool,
 }
 
 /// See the module. All methods follow the contract of [`super::io`].
@@ -227,6 +234,7 @@ impl Negotiator {
             NegotiatorInput::RemoveTrack(key) => self.remove_track(now, key),
             NegotiatorInput::SessionConfig(session) => self.config.session = session,
             NegotiatorInput::RestartIce => self.on_restart(now),
+            NegotiatorInput::AddressesChanged(addresses) => self.on_addresses(now, &addresses),
             NegotiatorInput::Reset => self.reset(now),
             NegotiatorInput::Close => self.close(),
         }
@@ -307,6 +315,7 @@ impl Negotiator {
             SessionEvent::Candidate { candidate, .. } => self.on_local_candidate(&candidate),
             SessionEvent::GatheringComplete => self.on_gathering_complete(),
             SessionEvent::Connection(state) => self.on_connection(now, state),
+            SessionEvent::Path(address) => self.on_path(address),
             SessionEvent::Traffic { received, sending } => self.on_traffic(now, received, sending),
             SessionEvent::MediaArrived { mid, codec } => self.on_media(mid, codec),
         }
@@ -491,6 +500,8 @@ impl Session {
             holds_data: false,
             connected: false,
             was_connected: false,
+            path: None,
+            moved: false,
         }
     }
 

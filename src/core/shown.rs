@@ -48,6 +48,7 @@ impl Debug for NetInput {
                 let token = token.as_ref().map_err(|error| scrub(error));
                 f.debug_tuple("Token").field(id).field(&token).finish()
             }
+            Self::AddressesChanged(addresses) => f.debug_tuple("AddressesChanged").field(addresses).finish(),
             Self::Resolved(id, addresses) => f.debug_tuple("Resolved").field(id).field(addresses).finish(),
         }
     }

@@ -192,6 +192,10 @@ impl Bench {
             "remove" => self.handle(NegotiatorInput::RemoveTrack(TrackKey(number(rest, 7) as u32))),
             "expect" => self.handle(NegotiatorInput::ExpectOffer),
             "restart" => self.handle(NegotiatorInput::RestartIce),
+            "addresses" => {
+                let addresses = rest.split(' ').filter_map(|ip| ip.parse().ok()).collect();
+                self.handle(NegotiatorInput::AddressesChanged(addresses));
+            }
             "reset" => self.handle(NegotiatorInput::Reset),
             "automatic" => self.automatic = !self.automatic,
             "report" => {
@@ -215,6 +219,11 @@ impl Bench {
             "cannot" => self.event(SessionEvent::CannotRestart),
             "failed" => self.event(SessionEvent::Connection(ConnectionState::Failed)),
             "closed" => self.event(SessionEvent::Connection(ConnectionState::Closed)),
+            "path" => {
+                if let Ok(address) = rest.parse() {
+                    self.event(SessionEvent::Path(address));
+                }
+            }
             "traffic" => self.event(SessionEvent::Traffic {
                 received: rest.parse().unwrap_or_default(),
                 sending: !rest.starts_with('0'),

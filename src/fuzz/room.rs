@@ -147,6 +147,10 @@ impl Bench {
                     self.net(NetInput::Resolved(id, addresses));
                 }
             }
+            'i' => {
+                let addresses = rest.split(' ').filter_map(|ip| ip.parse().ok()).collect();
+                self.net(NetInput::AddressesChanged(addresses));
+            }
             'c' => self.peer_says(rest),
             'b' => self.bin_says(rest),
             _ => self.text(line),

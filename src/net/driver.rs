@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::addresses;
 use super::connect::ConnectOptions;
 use super::proxy::{ProxyPolicy, ProxyRules};
 use super::resolve::Resolver;
@@ -176,6 +177,7 @@ impl<M: Machine, F: FnMut(M::Output) + Send + 'static> Driver<M, F> {
         mut commands: mpsc::UnboundedReceiver<M::Input>,
         mut facts: mpsc::Receiver<NetInput>,
     ) {
+        self.helpers.spawn(addresses::watch(self.facts.clone()));
         self.drain();
         while !self.machine.is_finished() {
             let deadline = self.machine.poll_timeout();

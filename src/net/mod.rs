@@ -1,6 +1,7 @@
 //! Layer 2a: drives a [`crate::core::io::Machine`] on sockets, timers, token sources and name resolution. Knows tokio
 //! and TLS, not GStreamer.
 
+mod addresses;
 mod connect;
 mod dial;
 pub mod driver;

@@ -184,6 +184,7 @@ impl Actor {
                 self.hold(SessionEvent::Candidate { mline, candidate })
             }
             Message::Gathered => self.gathering_complete(),
+            Message::Path(address) => self.post(SessionEvent::Path(address)),
             Message::Connection(state) => self.connection(state),
             Message::Error { origin, text, flow } => self.error(origin, text, flow),
             Message::Latency => {

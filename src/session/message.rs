@@ -1,5 +1,6 @@
 //! What is queued for the thread of one session.
 
+use std::net::IpAddr;
 use std::sync::mpsc;
 
 use super::Timing;
@@ -24,6 +25,8 @@ pub(super) enum Message {
     Candidate { mline: u32, candidate: String },
     /// Local candidates have come to an end.
     Gathered,
+    /// The address of ours that packets leave from.
+    Path(IpAddr),
     /// `connection-state` has changed.
     Connection(ConnectionState),
     /// A src pad has come up; its firewall is in place.

@@ -1,12 +1,14 @@
-//! The one function of libnice that webrtcbin has no use for: starting ICE anew.
+//! What of libnice webrtcbin has no use for: starting ICE anew, and which address of ours is in use.
 //!
 //! It is looked up in the libnice that webrtcbin has brought along, never linked: a second one in the process would be
 //! worse than none, and some builds of GStreamer have none.
 
 use std::ffi::CStr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
 use gst::glib;
+use gst::glib::subclass::signal::SignalId;
 use gst::prelude::*;
 
 use super::CAT;
@@ -55,6 +57,64 @@ pub(super) fn restart(agent: &glib::Object) -> Result<(), String> {
     match done {
         glib::ffi::GFALSE => Err("libnice has refused to restart ICE".into()),
         _ => Ok(()),
+    }
+}
+
+/// Calls this with the address of this machine that packets leave from, whenever ICE has chosen a pair; for a relay, that
+/// with which the relay is reached. On a thread of libnice.
+pub(super) fn on_path(
+    agent: &glib::Object,
+    tell: impl Fn(IpAddr) + Send + Sync + 'static,
+) -> Option<glib::SignalHandlerId> {
+    const SIGNAL: &str = "new-selected-pair-full";
+    if agent.type_().name() != "NiceAgent" || SignalId::lookup(SIGNAL, agent.type_()).is_none() {
+        return None;
+    }
+    Some(agent.connect(SIGNAL, false, move |values| {
+        // Stream, component, our candidate, the peer's.
+        if let Some(address) = values.get(3).and_then(base_address) {
+            tell(address);
+        }
+        None
+    }))
+}
+
+/// The beginning of a `NiceCandidate`: the same in every libnice 0.1, because it is public.
+#[repr(C)]
+struct Candidate {
+    kind: libc::c_int,
+    transport: libc::c_int,
+    address: Address,
+    base: Address,
+}
+
+/// `NiceAddress`: as large as the larger of the two.
+#[repr(C)]
+#[derive(Clone, Copy)]
+union Address {
+    any: libc::sockaddr,
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+/// The address of the socket that a candidate belongs to.
+fn base_address(value: &glib::Value) -> Option<IpAddr> {
+    if value.type_().name() != "NiceCandidate" {
+        return None;
+    }
+    // SAFETY: `value` holds a boxed NiceCandidate, as its type says, so the pointer is null or that of a candidate which
+    // lives as long as the value. Its beginning is as in `Candidate`, aligned as libnice has it, and every bit pattern
+    // is valid for those members. The family says which member of the union was written.
+    unsafe {
+        let candidate =
+            glib::gobject_ffi::g_value_get_boxed(glib::translate::ToGlibPtr::to_glib_none(value).0)
+                .cast::<Candidate>()
+                .as_ref()?;
+        match libc::c_int::from(candidate.base.any.sa_family) {
+            libc::AF_INET => Some(Ipv4Addr::from(candidate.base.v4.sin_addr.s_addr.to_ne_bytes()).into()),
+            libc::AF_INET6 => Some(Ipv6Addr::from(candidate.base.v6.sin6_addr.s6_addr).into()),
+            _ => None,
+        }
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) struct WebrtcBin {
     element: gst::Element,
     certificate: Option<Certificate>,
     handlers: Vec<glib::SignalHandlerId>,
+    /// That of the agent.
+    path: Option<glib::SignalHandlerId>,
     traffic: Traffic,
     /// See [`WebrtcBin::hold_data`]. On 1.22 a channel must not outlive its webrtcbin.
     data: Option<WebRTCDataChannel>,
@@ -88,6 +90,7 @@ impl WebrtcBin {
             element,
             certificate,
             handlers: Vec::new(),
+            path: None,
             traffic: Traffic::default(),
             data: None,
         };
@@ -233,12 +236,19 @@ impl WebrtcBin {
                 pad_added(pad, mline_of(pad));
             }
         });
+        let post = mailbox.clone();
+        self.path = self
+            .agent()
+            .and_then(|agent| nice::on_path(&agent, move |address| post.post(Message::Path(address))));
         self.handlers.extend([candidate, connection, gathering, added]);
     }
 
     /// Disconnects everything that [`WebrtcBin::connect`] connected, and lets go of what must not outlive it.
     pub fn disconnect(&mut self) {
         self.data = None;
+        if let (Some(agent), Some(handler)) = (self.agent(), self.path.take()) {
+            agent.disconnect(handler);
+        }
         for handler in self.handlers.drain(..) {
             self.element.disconnect(handler);
         }

@@ -34,6 +34,9 @@ pub const HEARTBEATS_PER_WINDOW: u32 = 3;
 /// No heartbeat is faster than this, however short the window. *Interop.*
 pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 
+/// How long the server may take to show that it is there, after the addresses of this machine have changed.
+pub const ADDRESS_PROBE: Duration = Duration::from_secs(3);
+
 /// Longest time limit an application can set; keeps sums of times within what a clock can count.
 pub const TIME_LIMIT_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 

@@ -102,6 +102,12 @@ class Network:
         host.ip("route", "add", "default", "via", f"10.77.{number}.1")
         return host
 
+    def readdress(self, host, number, last):
+        """Takes a host's address away and gives it another one of the same network."""
+        host.ip("address", "flush", "dev", "eth0", "scope", "global")
+        host.ip("address", "add", f"10.77.{number}.{last}/24", "dev", "eth0")
+        host.ip("route", "add", "default", "via", f"10.77.{number}.1")
+
     def forward(self, yes):
         """Whether publisher and viewer reach each other."""
         script = f"echo {int(yes)} > /proc/sys/net/ipv4/ip_forward"

@@ -19,6 +19,8 @@ from elements_lab import Lab, eventually
 ALARM = {"m-src": 8.0, "m-sink": 11.0}
 # From the end of an outage to pictures again.
 BACK = 10.0
+# From another address to pictures again; the rest is for a busy machine.
+MOVED = 8.0
 BOTH = ("m-sink", "m-src")
 
 
@@ -145,6 +147,32 @@ class Outages(unittest.IsolatedAsyncioTestCase):
         network.forward(True)
         # An attempt that began before fails first.
         await self.recovery(time.monotonic(), BACK + 10)
+
+    async def another_address(self, mover):
+        """The host loses its address and gets another one, as when it changes its network."""
+        network = self.network()
+        await self.call(network=network)
+        host, number = {"m-sink": (network.publisher, 1), "m-src": (network.viewer, 2)}[mover]
+        source = self.members["m-src"]
+        begin = time.monotonic()
+        network.readdress(host, number, 9)
+
+        def after():
+            pad = source.pads("m-sink").get("video")
+            pictures = pad and source.pictures.get(pad["added"])
+            # What was on its way may still come.
+            return pictures and next((at for at in pictures.times if at > begin + 0.5), None)
+
+        back = await eventually("pictures", after, source, self.members["m-sink"]) - begin
+        print(f"{mover}: pictures {back:.1f} s after another address", file=sys.stderr)
+        await self.recovery(begin)
+        self.assertLess(back, MOVED)
+
+    async def test_a_sink_that_gets_another_address(self):
+        await self.another_address("m-sink")
+
+    async def test_a_source_that_gets_another_address(self):
+        await self.another_address("m-src")
 
     async def test_a_short_cut_is_nothing(self):
         network = self.network()

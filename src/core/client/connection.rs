@@ -8,8 +8,8 @@ use crate::core::io::{NetOutput, SocketEnd, SocketId};
 use crate::core::pacer::Outbound;
 use crate::core::requests::Origin;
 use crate::wire::limits::{
-    AUTH_REFUSALS_MAX, RETRY_AFTER_MAX, SLOW_FLOOR, STABLE_AFTER, TIME_LIMIT_MAX, TOKEN_FAILURES_TOLD,
-    WELCOME_TIMEOUT,
+    ADDRESS_PROBE, AUTH_REFUSALS_MAX, RETRY_AFTER_MAX, SLOW_FLOOR, STABLE_AFTER, TIME_LIMIT_MAX,
+    TOKEN_FAILURES_TOLD, WELCOME_TIMEOUT,
 };
 use crate::wire::{ClientFrame, CloseCode, Credential, Disposition, Secret, scrub};
 
@@ -111,6 +111,18 @@ impl Client {
             if let Ok(text) = self.sendable(ClientFrame::Ping) {
                 self.pacer.push_control(Outbound { text, request: None });
             }
+        }
+    }
+
+    /// The connection may have lost the address that it comes from: nobody would ever say so. A healthy one answers.
+    pub(super) fn probe(&mut self, now: Instant) {
+        if self.live_socket().is_none() {
+            return;
+        }
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.heartbeat = now;
+            keepalive.watchdog = keepalive.watchdog.min(now + ADDRESS_PROBE);
+            self.expire_keepalive(now);
         }
     }
 

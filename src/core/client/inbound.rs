@@ -15,6 +15,7 @@ impl Client {
             NetInput::Text(id, text) if self.is_current(id) => self.text(now, &text),
             NetInput::SocketClosed(id, end) if self.is_current(id) => self.socket_ended(now, end),
             NetInput::Token(id, token) => self.token_arrived(now, id, token),
+            NetInput::AddressesChanged(_) => self.probe(now),
             // Not liveness: a WebSocket ping shows that some front end lives. The SDKs cannot see it either.
             NetInput::Activity(_) => {}
             // Stale, or not ours: names are resolved for the room.

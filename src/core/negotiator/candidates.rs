@@ -1,5 +1,7 @@
 //! Candidates in both directions.
 
+use std::net::IpAddr;
+
 use super::{Negotiator, NegotiatorOutput};
 use crate::core::io::SessionCommand;
 use crate::sdp::check::Bundle;
@@ -156,6 +158,16 @@ impl Outbox {
             }
             self.target = Some((mid, index, ufrag));
         }
+    }
+
+    /// The addresses of this machine among them.
+    pub fn hosts(&self) -> Vec<IpAddr> {
+        let host = |candidate: &String| {
+            let words: Vec<&str> = candidate.split_ascii_whitespace().collect();
+            let host = words.get(6..8) == Some(&["typ", "host"]);
+            words.get(4).filter(|_| host)?.parse().ok()
+        };
+        self.gathered.iter().filter_map(host).collect()
     }
 
     /// Everything once more, for a description that is sent again.

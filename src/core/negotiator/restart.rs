@@ -90,7 +90,8 @@ impl Negotiator {
         let session = self.session.as_ref().filter(|session| session.was_connected);
         session.is_some_and(|session| {
             let world = &session.world;
-            world.negotiated && world.can_restart && world.remote_trickles
+            // An agent gathers once: it would only offer what is gone.
+            !session.moved && world.negotiated && world.can_restart && world.remote_trickles
         })
     }
 

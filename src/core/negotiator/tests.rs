@@ -1,5 +1,6 @@
 //! Tests: a model of webrtcbin, two negotiators on a bad network, scripted peers.
 
+mod addresses;
 pub mod bin;
 mod churn;
 mod golden;

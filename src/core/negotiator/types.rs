@@ -1,5 +1,7 @@
 //! What goes into a negotiator and what comes out.
 
+use std::net::IpAddr;
+
 use crate::core::io::{Codec, Generation, MediaKind, SessionCommand, SessionConfig, SessionEvent, TrackKey};
 use crate::wire::{IceCandidate, RtcSignal, SdpKind};
 
@@ -80,6 +82,8 @@ pub enum NegotiatorInput {
     SessionConfig(SessionConfig),
     /// Find a new path for the connection there is, or make it anew if the peer cannot do that.
     RestartIce,
+    /// This machine has other addresses than before, and these are all.
+    AddressesChanged(Vec<IpAddr>),
     /// Throw the connection away and start afresh (reconcile).
     Reset,
     /// The peer has gone. Disposes the session; nothing happens after.

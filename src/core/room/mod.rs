@@ -381,6 +381,7 @@ impl Machine for Room {
         }
         match input {
             NetInput::Resolved(id, addresses) => self.on_resolved(now, id, &addresses),
+            NetInput::AddressesChanged(addresses) => self.on_addresses(now, addresses),
             input => self.client.handle_net(now, input),
         }
         self.pump(now);

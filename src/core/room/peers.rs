@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Room;
 use super::hidden::Hidden;
 use crate::core::events::{DataKind, RoomEvent};
-use crate::core::io::{NetOutput, TrackKey};
+use crate::core::io::{NetInput, NetOutput, TrackKey};
 use crate::core::negotiator::NegotiatorInput;
 use crate::core::peer::RemotePeer;
 use crate::wire::{DirectPayload, IceCandidate, Metadata, PeerId, RtcSignal, TrackMeta};
@@ -59,6 +59,14 @@ impl Room {
                 peer.handle(now, NegotiatorInput::RestartIce);
             }
         }
+    }
+
+    /// This machine has other addresses. The connection to the service may be gone, too.
+    pub(super) fn on_addresses(&mut self, now: Instant, addresses: Vec<IpAddr>) {
+        for peer in self.peers.values_mut() {
+            peer.handle(now, NegotiatorInput::AddressesChanged(addresses.clone()));
+        }
+        self.client.handle_net(now, NetInput::AddressesChanged(addresses));
     }
 
     /// Metadata first: receivers look it up once, when the offer brings the track (service protocol §6.3).

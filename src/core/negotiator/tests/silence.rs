@@ -15,7 +15,7 @@ fn s(seconds: u64) -> Duration {
 }
 
 /// Packets come for so long.
-fn lives(lone: &mut Lone, count: &mut u64, seconds: u64) {
+pub fn lives(lone: &mut Lone, count: &mut u64, seconds: u64) {
     for _ in 0..seconds {
         lone.pass(s(1));
         *count += 50;
