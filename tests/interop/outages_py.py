@@ -21,6 +21,11 @@ ALARM = {"m-src": 8.0, "m-sink": 11.0}
 BACK = 10.0
 # From another address to pictures again; the rest is for a busy machine.
 MOVED = 8.0
+# How long a program stands still, and how long a path is cut.
+FROZEN = 20
+CUT = 10
+# From the end of that cut to pictures.
+UNCUT = 4.0
 BOTH = ("m-sink", "m-src")
 
 
@@ -54,18 +59,14 @@ class Outages(unittest.IsolatedAsyncioTestCase):
         """Pictures for two more seconds."""
         sink, source = self.members["m-sink"], self.members["m-src"]
 
-        def count():
-            pad = source.pads("m-sink").get("video")
-            pictures = pad and source.pictures.get(pad["added"])
-            return len(pictures.times) if pictures else 0
-
-        before = count()
+        before = len(self.times())
 
         # A new pad counts from zero.
         def more():
             nonlocal before
-            before = min(before, count())
-            return count() >= before + 50
+            count = len(self.times())
+            before = min(before, count)
+            return count >= before + 50
 
         await eventually("pictures", more, source, sink)
 
@@ -75,6 +76,25 @@ class Outages(unittest.IsolatedAsyncioTestCase):
         took = time.monotonic() - since
         print(f"{witness} says reconnecting after {took:.1f} s", file=sys.stderr)
         self.assertLess(took, ALARM[witness])
+
+    def times(self):
+        """When pictures came, on the pad that there is."""
+        source = self.members["m-src"]
+        pad = source.pads("m-sink").get("video")
+        pictures = pad and source.pictures.get(pad["added"])
+        return pictures.times if pictures else []
+
+    async def picture_after(self, since):
+        """How long after this moment the first picture came."""
+        first = await eventually(
+            "a picture", lambda: next((at for at in self.times() if at > since), None), *self.members.values()
+        )
+        return first - since
+
+    def assertKept(self):
+        """No pad has gone: the connection is the one of the beginning."""
+        removed = [record for record in self.members["m-src"].records if "removed" in record]
+        self.assertEqual(removed, [])
 
     async def recovery(self, since, limit=BACK):
         for member, other in zip(BOTH, reversed(BOTH)):
@@ -94,7 +114,7 @@ class Outages(unittest.IsolatedAsyncioTestCase):
         os.kill(pid, signal.SIGSTOP)
         try:
             await self.alarm(witness, victim, begin)
-            await asyncio.sleep(max(0, begin + 12 - time.monotonic()))
+            await asyncio.sleep(max(0, begin + FROZEN - time.monotonic()))
         finally:
             os.kill(pid, signal.SIGCONT)
         await self.recovery(time.monotonic())
@@ -148,22 +168,37 @@ class Outages(unittest.IsolatedAsyncioTestCase):
         # An attempt that began before fails first.
         await self.recovery(time.monotonic(), BACK + 10)
 
+    async def test_a_cut_of_ten_seconds_keeps_the_connection(self):
+        network = self.network()
+        await self.call(network=network)
+        network.forward(False)
+        await asyncio.sleep(CUT)
+        network.forward(True)
+        since = time.monotonic()
+        back = await self.picture_after(since)
+        print(f"pictures {back:.1f} s after a cut of {CUT} s", file=sys.stderr)
+        await self.recovery(since, BACK)
+        self.assertKept()
+        self.assertLess(back, UNCUT)
+
+    async def test_both_sides_restart_at_once(self):
+        await self.call()
+        for _ in range(3):
+            await asyncio.gather(*(self.members[name].act(name, "restart-ice", "") for name in BOTH))
+            await self.flows()
+        self.assertKept()
+        self.assertNotIn("reconnecting", str([member.records for member in self.members.values()]))
+        self.assertNotIn("negotiation-error", str([member.records for member in self.members.values()]))
+
     async def another_address(self, mover):
         """The host loses its address and gets another one, as when it changes its network."""
         network = self.network()
         await self.call(network=network)
         host, number = {"m-sink": (network.publisher, 1), "m-src": (network.viewer, 2)}[mover]
-        source = self.members["m-src"]
         begin = time.monotonic()
         network.readdress(host, number, 9)
-
-        def after():
-            pad = source.pads("m-sink").get("video")
-            pictures = pad and source.pictures.get(pad["added"])
-            # What was on its way may still come.
-            return pictures and next((at for at in pictures.times if at > begin + 0.5), None)
-
-        back = await eventually("pictures", after, source, self.members["m-sink"]) - begin
+        # What was on its way may still come.
+        back = await self.picture_after(begin + 0.5) + 0.5
         print(f"{mover}: pictures {back:.1f} s after another address", file=sys.stderr)
         await self.recovery(begin)
         self.assertLess(back, MOVED)

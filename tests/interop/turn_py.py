@@ -3,6 +3,7 @@
 Run with the environment that setup.sh makes: .venv/bin/python turn_py.py
 """
 
+import asyncio
 import datetime
 import ipaddress
 import json
@@ -75,6 +76,18 @@ class TurnTest(unittest.IsolatedAsyncioTestCase):
             return any(len(p.times) >= PICTURES and len(p.sums) > PICTURES / 2 for p in viewer.pictures.values())
 
         await eventually(f"{PICTURES} pictures", moving, viewer, *others)
+
+    async def picture_after(self, since, viewer, *others):
+        """How long after this moment a picture came, on whatever pad."""
+
+        def first():
+            return min((at for p in viewer.pictures.values() for at in p.times if at > since), default=None)
+
+        return await eventually("a picture", first, viewer, *others) - since
+
+    def assertKept(self, viewer):
+        """No pad has gone: the connection is the one of the beginning."""
+        self.assertEqual([record for record in viewer.records if "removed" in record], [])
 
     async def warned(self, pipeline, words, *others):
         """Exactly one warning with these words."""
@@ -246,6 +259,48 @@ class ADeadPath(TurnTest):
         for told in (sink, source):
             self.assertIsNone(told.find(message="metered-negotiation-error"), told)
             self.assertIsNone(told.find(message="metered-peer-state-changed", state="reconnecting"), told)
+
+    async def test_the_relay_takes_over(self):
+        """Nobody asks for it: the silence is noticed, and a restart finds the relay."""
+        self.network.forward(True)
+        coturn = await self.coturn()
+        sink, source = await self.sink([coturn.server(name="sink")]), await self.source([coturn.server(name="source")])
+        await self.flows(source, sink, coturn)
+        self.network.forward(False)
+        since = time.monotonic()
+        back = await self.picture_after(since + 1, source, sink, coturn)
+        print(f"pictures over the relay {back + 1:.1f} s after the direct path was lost", file=sys.stderr)
+        self.assertKept(source)
+
+    async def test_a_relay_that_dies_and_comes_back(self):
+        coturn = await self.coturn()
+        sink, source = await self.sink([coturn.server(name="sink")]), await self.source([coturn.server(name="source")])
+        await self.flows(source, sink, coturn)
+        coturn.process.kill()
+        await coturn.process.wait()
+        await asyncio.sleep(3)
+        again = await self.coturn()
+        since = time.monotonic()
+        back = await self.picture_after(since, source, sink, again)
+        print(f"pictures {back:.1f} s after the TURN server is back", file=sys.stderr)
+
+    async def moved(self, *urls, properties=""):
+        """The publisher gets another address; its path leads over a relay."""
+        coturn = await self.coturn()
+        sink = await self.sink([coturn.server(*urls, name="sink")], properties)
+        source = await self.source([coturn.server(*urls, name="source")], properties)
+        await self.flows(source, sink, coturn)
+        since = time.monotonic()
+        self.network.readdress(self.network.publisher, 1, 9)
+        back = await self.picture_after(since + 1, source, sink, coturn)
+        print(f"pictures {back + 1:.1f} s after another address", file=sys.stderr)
+        self.assertLess(back, 15)
+
+    async def test_another_address_udp(self):
+        await self.moved()
+
+    async def test_another_address_tcp(self):
+        await self.moved(f"turn:{RELAY}:3478?transport=tcp")
 
     async def test_healed_by_the_sink(self):
         await self.healed("m-sink")
