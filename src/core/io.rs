@@ -203,6 +203,9 @@ pub enum SessionCommand {
         /// Whether we are the controlling side: the one that offers the restart.
         controlling: bool,
     },
+    /// Use the relays of these servers in place of those there are, before ICE starts anew: their credentials are fresh.
+    /// The path in use stays until there is a better one. New candidates may come, then another `GatheringComplete`.
+    RenewRelays(Vec<IceServer>),
     /// Answered by `LocalSet` or `Failed`.
     SetLocal(SdpKind, String),
     /// Answered by `RemoteSet` or `Failed`.
@@ -280,13 +283,13 @@ pub enum SessionEvent {
         /// `candidate:…`
         candidate: String,
     },
-    /// No more local candidates; exactly once per generation.
+    /// No more local candidates; once per generation, and once after each `RenewRelays`.
     GatheringComplete,
     /// State of the connection (`connection-state` of webrtcbin).
     Connection(ConnectionState),
     /// The address of this machine that packets leave from, when the connection has chosen or changed its path.
     Path(IpAddr),
-    /// What goes in and out. While the connection is up, about once a second, and only when it has changed.
+    /// What goes in and out. While the connection is up, about twice a second, and only when it has changed.
     Traffic {
         /// How many packets have come in since the session was made, STUN not counted.
         received: u64,

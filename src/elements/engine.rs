@@ -184,6 +184,10 @@ fn on_command(shared: &Arc<Shared>, peer: PeerId, generation: Generation, comman
             let replaced = shared.sessions().insert(peer, (generation, session));
             drop(replaced);
         }
+        SessionCommand::RenewRelays(servers) => {
+            let renewed = SessionCommand::RenewRelays(shared.tunnels.through(servers));
+            send(shared, &peer, generation, renewed);
+        }
         SessionCommand::Dispose => {
             let mut sessions = shared.sessions();
             let current = sessions
@@ -195,15 +199,17 @@ fn on_command(shared: &Arc<Shared>, peer: PeerId, generation: Generation, comman
                 session.send(SessionCommand::Dispose);
             }
         }
-        command => {
-            if let Some((_, session)) = shared
-                .sessions()
-                .get(&peer)
-                .filter(|(current, _)| *current == generation)
-            {
-                session.send(command);
-            }
-        }
+        command => send(shared, &peer, generation, command),
+    }
+}
+
+fn send(shared: &Shared, peer: &PeerId, generation: Generation, command: SessionCommand) {
+    if let Some((_, session)) = shared
+        .sessions()
+        .get(peer)
+        .filter(|(current, _)| *current == generation)
+    {
+        session.send(command);
     }
 }
 

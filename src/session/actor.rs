@@ -14,7 +14,7 @@ use super::transport::Transport;
 use super::webrtcbin::Side;
 use super::{CAT, SessionContext, ice, rtp};
 use crate::core::io::{
-    Codec, ConnectionState, IceCredentials, Routing, SessionCommand, SessionEvent, SessionOp,
+    Codec, ConnectionState, IceCredentials, IceServer, Routing, SessionCommand, SessionEvent, SessionOp,
 };
 use crate::wire::SdpKind;
 
@@ -29,8 +29,9 @@ const GATHER_LIMIT: Duration = Duration::from_secs(10);
 /// does not end when a TCP connection to a server is closed at once (libnice 0.1.21).
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often the room is told how many packets have come in.
-const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How often the room is told how many packets have come in. What is lost here comes on top of the time until a silent
+/// path is noticed.
+const COUNT_EVERY: Duration = Duration::from_millis(500);
 
 /// `GST_FLOW_NOT_NEGOTIATED`
 const NOT_NEGOTIATED: i32 = -4;
@@ -58,8 +59,10 @@ pub(super) struct Actor {
     /// Candidates that came while a local description was being set: they belong behind `LocalSet`.
     held: Vec<SessionEvent>,
     gathered: bool,
-    /// There is a relay candidate.
-    relayed: bool,
+    /// How many relay candidates there are.
+    relays: usize,
+    /// So many of them end the gathering of fresh relays; nothing else tells its end on all versions.
+    awaited: Option<usize>,
     gather_deadline: Option<Instant>,
     relay_deadline: Option<Instant>,
     /// When packets are counted next, and what the room knows.
@@ -85,7 +88,8 @@ impl Actor {
             backlog: VecDeque::new(),
             held: Vec::new(),
             gathered: false,
-            relayed: false,
+            relays: 0,
+            awaited: None,
             gather_deadline: None,
             relay_deadline: None,
             count_at: None,
@@ -180,8 +184,11 @@ impl Actor {
             }
             Message::Reply { token, reply } => self.reply(token, reply),
             Message::Candidate { mline, candidate } => {
-                self.relayed |= ice::is_relayed(&candidate);
-                self.hold(SessionEvent::Candidate { mline, candidate })
+                self.relays += usize::from(ice::is_relayed(&candidate));
+                self.hold(SessionEvent::Candidate { mline, candidate });
+                if self.awaited.is_some_and(|count| self.relays >= count) {
+                    self.gathering_complete();
+                }
             }
             Message::Gathered => self.gathering_complete(),
             Message::Path(address) => self.post(SessionEvent::Path(address)),
@@ -226,10 +233,39 @@ impl Actor {
     }
 
     fn gathering_complete(&mut self) {
-        self.gather_deadline = None;
+        (self.gather_deadline, self.awaited) = (None, None);
         if !std::mem::replace(&mut self.gathered, true) {
             self.check_relays();
             self.hold(SessionEvent::GatheringComplete);
+        }
+    }
+
+    /// What is refused here is no reason to give up: the other candidates are as good as before.
+    fn renew_relays(&mut self, servers: &[IceServer]) {
+        let Some(transport) = &mut self.transport else {
+            return;
+        };
+        let before = std::mem::replace(&mut transport.plan, ice::plan(servers));
+        let relays = &transport.plan.relays;
+        let taken = match before.relays.is_empty() && relays.is_empty() {
+            true => Ok(0),
+            false => transport.webrtcbin.renew_relays(relays),
+        };
+        for warning in &transport.plan.warnings {
+            (self.context.warn)(warning.clone());
+        }
+        (self.relays, self.gathered) = (0, false);
+        match taken {
+            Ok(count) if count > 0 => {
+                self.awaited = Some(count);
+                self.relay_deadline = Some(Instant::now() + RELAY_PATIENCE);
+                self.gather_deadline = self.relay_deadline;
+            }
+            Ok(_) => self.gathering_complete(),
+            Err(reason) => {
+                gst::warning!(CAT, "peer {}: no fresh relays: {reason}", self.context.peer);
+                self.gathering_complete();
+            }
         }
     }
 
@@ -247,7 +283,7 @@ impl Actor {
     /// libnice says nothing about a server that refuses us.
     fn check_relays(&mut self) {
         self.relay_deadline = None;
-        let useless = self.transport.as_ref().filter(|_| !self.relayed);
+        let useless = self.transport.as_ref().filter(|_| self.relays == 0);
         if let Some(warning) = useless.and_then(|transport| transport.plan.no_relay()) {
             (self.context.warn)(warning);
         }
@@ -360,6 +396,7 @@ impl Actor {
             }
             SessionCommand::CreateOffer(ice) => self.create(SdpKind::Offer, ice, SessionOp::CreateOffer),
             SessionCommand::CreateAnswer(ice) => self.create(SdpKind::Answer, ice, SessionOp::CreateAnswer),
+            SessionCommand::RenewRelays(servers) => self.renew_relays(&servers),
             SessionCommand::RestartIce { controlling } => {
                 let restarted = self.with(|transport, _| transport.restart_ice(controlling));
                 if let Err(reason) = restarted {

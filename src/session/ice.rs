@@ -31,7 +31,17 @@ pub struct IcePlan {
 pub struct Relay {
     /// With user name and password.
     pub url: Secret<String>,
-    /// The same without them, in the W3C form, for messages.
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Never 0.
+    pub port: u16,
+    /// As the server wants it.
+    pub user: Secret<String>,
+    /// The same for the password.
+    pub password: Secret<String>,
+    /// TCP, or UDP.
+    pub transport: IceTransport,
+    /// The URL without them, in the W3C form, for messages.
     pub name: String,
 }
 
@@ -115,6 +125,11 @@ fn add_relay(plan: &mut IcePlan, server: &IceServer, url: &IceUrl<'_>) -> Result
             url.port,
             url.transport.as_str()
         )),
+        host: url.host.trim_matches(['[', ']']).to_owned(),
+        port: url.port,
+        user: user.clone(),
+        password: password.clone(),
+        transport: url.transport,
         name: url.to_string(),
     };
     if !plan.relays.contains(&relay) {

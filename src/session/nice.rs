@@ -1,9 +1,9 @@
-//! What of libnice webrtcbin has no use for: starting ICE anew, and which address of ours is in use.
+//! What of libnice webrtcbin has no use for: starting ICE anew, other relays, and which address of ours is in use.
 //!
-//! It is looked up in the libnice that webrtcbin has brought along, never linked: a second one in the process would be
+//! The functions are looked up in the libnice that webrtcbin has brought along, never linked: a second one in the process would be
 //! worse than none, and some builds of GStreamer have none.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
@@ -12,7 +12,8 @@ use gst::glib::subclass::signal::SignalId;
 use gst::prelude::*;
 
 use super::CAT;
-use crate::wire::Secret;
+use super::ice::Relay;
+use crate::wire::{IceTransport, Secret};
 
 /// libnice 0.1, as the dynamic linker knows it.
 #[cfg(target_os = "linux")]
@@ -20,8 +21,41 @@ const LIBRARY: &CStr = c"libnice.so.10";
 #[cfg(target_os = "macos")]
 const LIBRARY: &CStr = c"libnice.10.dylib";
 
+/// The functions, from one libnice.
+#[derive(Clone, Copy)]
+struct Functions {
+    restart: RestartFn,
+    forget_relays: ForgetRelaysFn,
+    set_relay_info: SetRelayInfoFn,
+}
+
 /// `gboolean nice_agent_restart (NiceAgent *agent)`
 type RestartFn = unsafe extern "C" fn(*mut glib::gobject_ffi::GObject) -> glib::ffi::gboolean;
+
+/// `gboolean nice_agent_forget_relays (NiceAgent *agent, guint stream_id, guint component_id)`
+type ForgetRelaysFn =
+    unsafe extern "C" fn(*mut glib::gobject_ffi::GObject, libc::c_uint, libc::c_uint) -> glib::ffi::gboolean;
+
+/// `gboolean nice_agent_set_relay_info (NiceAgent *agent, guint stream_id, guint component_id, const gchar *server_ip,
+/// guint server_port, const gchar *username, const gchar *password, NiceRelayType type)`
+type SetRelayInfoFn = unsafe extern "C" fn(
+    *mut glib::gobject_ffi::GObject,
+    libc::c_uint,
+    libc::c_uint,
+    *const libc::c_char,
+    libc::c_uint,
+    *const libc::c_char,
+    *const libc::c_char,
+    libc::c_int,
+) -> glib::ffi::gboolean;
+
+/// Everything is bundled on one component of one stream, and both are counted from one.
+const STREAM: libc::c_uint = 1;
+const COMPONENT: libc::c_uint = 1;
+
+/// `NiceRelayType`
+const RELAY_UDP: libc::c_int = 0;
+const RELAY_TCP: libc::c_int = 1;
 
 /// Characters of credentials (RFC 8839 §5.4) in groups of four: three bytes each. RFC 8445 §5.3 asks for 24 and 128
 /// bits of randomness.
@@ -31,7 +65,7 @@ const PWD_BYTES: usize = 24;
 /// Whether ICE can be started anew on this agent.
 pub(super) fn can_restart(agent: &glib::Object) -> bool {
     let nice = agent.type_().name() == "NiceAgent";
-    let can = nice && restart_function().is_some();
+    let can = nice && functions().is_some();
     if !can {
         static SAID: OnceLock<()> = OnceLock::new();
         SAID.get_or_init(|| {
@@ -50,10 +84,10 @@ pub(super) fn restart(agent: &glib::Object) -> Result<(), String> {
     if !can_restart(agent) {
         return Err("this libnice cannot restart ICE".into());
     }
-    let function = restart_function().ok_or("libnice has gone")?;
-    // SAFETY: `function` is nice_agent_restart of the libnice that is loaded (see `restart_function`), and `agent` is a
-    // live NiceAgent, as its type says. It takes the agent's own lock and may be called from any thread.
-    let done = unsafe { function(agent.as_ptr()) };
+    let functions = functions().ok_or("libnice has gone")?;
+    // SAFETY: this is nice_agent_restart of the libnice that is loaded (see `functions`), and `agent` is a live
+    // NiceAgent, as its type says. It takes the agent's own lock and may be called from any thread.
+    let done = unsafe { (functions.restart)(agent.as_ptr()) };
     match done {
         glib::ffi::GFALSE => Err("libnice has refused to restart ICE".into()),
         _ => Ok(()),
@@ -118,29 +152,80 @@ fn base_address(value: &glib::Value) -> Option<IpAddr> {
     }
 }
 
+/// Gives all allocations back but that of the path in use, and asks these servers for new ones. `add-turn-server` of
+/// webrtcbin forgets nothing, and ignores a server that it knows. Returns how many servers were taken.
+pub(super) fn renew_relays(agent: &glib::Object, relays: &[Relay]) -> Result<usize, String> {
+    if !can_restart(agent) {
+        return Err("this libnice cannot renew relays".into());
+    }
+    let functions = functions().ok_or("libnice has gone")?;
+    // SAFETY: as in `restart`; a stream that does not exist is refused.
+    if unsafe { (functions.forget_relays)(agent.as_ptr(), STREAM, COMPONENT) } == glib::ffi::GFALSE {
+        return Err("libnice has refused to forget its relays".into());
+    }
+    let add = |relay: &&Relay| {
+        let text = |text: &str| CString::new(text).ok();
+        let (Some(host), Some(user), Some(password)) = (
+            text(&relay.host),
+            text(relay.user.expose()),
+            text(relay.password.expose()),
+        ) else {
+            return false;
+        };
+        let kind = match relay.transport {
+            IceTransport::Udp => RELAY_UDP,
+            IceTransport::Tcp => RELAY_TCP,
+        };
+        let port = libc::c_uint::from(relay.port);
+        // SAFETY: as above. The three strings end with NUL and live until the call returns; libnice copies them.
+        let taken = unsafe {
+            (functions.set_relay_info)(
+                agent.as_ptr(),
+                STREAM,
+                COMPONENT,
+                host.as_ptr(),
+                port,
+                user.as_ptr(),
+                password.as_ptr(),
+                kind,
+            )
+        };
+        taken != glib::ffi::GFALSE
+    };
+    Ok(relays.iter().filter(add).count())
+}
+
 /// Looked up once there is an agent: then libnice is loaded, and stays so, because types cannot be unloaded.
-fn restart_function() -> Option<RestartFn> {
-    static FUNCTION: OnceLock<Option<RestartFn>> = OnceLock::new();
-    *FUNCTION.get_or_init(look_up)
+fn functions() -> Option<Functions> {
+    static FUNCTIONS: OnceLock<Option<Functions>> = OnceLock::new();
+    *FUNCTIONS.get_or_init(look_up)
 }
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]
-fn look_up() -> Option<RestartFn> {
-    // SAFETY: both strings end with NUL. RTLD_NOLOAD only finds what is in the process already, so no code of a library
-    // is run. The handle is kept, so the function stays where it is. A null pointer is no function and becomes `None`;
-    // any other is the function of this name, whose signature is the same in every libnice 0.1.
+fn look_up() -> Option<Functions> {
+    // SAFETY: all strings end with NUL. RTLD_NOLOAD only finds what is in the process already, so no code of a library
+    // is run. The handle is kept, so the functions stay where they are. A null pointer is no function and becomes
+    // `None`; any other is the function of this name, whose signature is the same in every libnice 0.1.
     unsafe {
         let library = libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOLOAD | libc::RTLD_LAZY);
         if library.is_null() {
             return None;
         }
-        let symbol = libc::dlsym(library, c"nice_agent_restart".as_ptr());
-        std::mem::transmute::<*mut libc::c_void, Option<RestartFn>>(symbol)
+        let symbol = |name: &CStr| libc::dlsym(library, name.as_ptr());
+        Some(Functions {
+            restart: std::mem::transmute::<*mut libc::c_void, Option<RestartFn>>(symbol(c"nice_agent_restart"))?,
+            forget_relays: std::mem::transmute::<*mut libc::c_void, Option<ForgetRelaysFn>>(symbol(
+                c"nice_agent_forget_relays",
+            ))?,
+            set_relay_info: std::mem::transmute::<*mut libc::c_void, Option<SetRelayInfoFn>>(symbol(
+                c"nice_agent_set_relay_info",
+            ))?,
+        })
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn look_up() -> Option<RestartFn> {
+fn look_up() -> Option<Functions> {
     None
 }
 
@@ -208,8 +293,8 @@ mod tests {
         assert!(bin.can_restart());
         bin.restart_ice(true).unwrap();
         assert_eq!(
-            restart_function().map(|f| f as usize),
-            look_up().map(|f| f as usize)
+            functions().map(|f| f.restart as usize),
+            look_up().map(|f| f.restart as usize)
         );
     }
 }

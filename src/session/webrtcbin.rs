@@ -13,7 +13,7 @@ use gst_webrtc::{
 use super::CAT;
 use super::certificate::Certificate;
 use super::description;
-use super::ice::IcePlan;
+use super::ice::{IcePlan, Relay};
 use super::message::{Mailbox, Message};
 use super::nice::{self, Credentials};
 use super::rtp::make;
@@ -149,6 +149,11 @@ impl WebrtcBin {
             agent.set_property("controlling-mode", controlling);
         }
         nice::restart(&agent)
+    }
+
+    /// Has relays of these servers gathered in place of those there are. Returns how many servers were taken.
+    pub fn renew_relays(&self, relays: &[Relay]) -> Result<usize, String> {
+        nice::renew_relays(&self.agent().ok_or("there is no ICE agent")?, relays)
     }
 
     fn tune_agent(&self) {

@@ -27,6 +27,8 @@ from netns import RELAY, Network, Tunnel, isolate
 
 SECRET = "north"
 PICTURES = 30
+# Seconds that short-lived credentials hold.
+EXPIRY = 8
 HERE = pathlib.Path(__file__).parent
 PAGE = pathlib.Path(os.environ.get("METERED_PAGE_DIR") or HERE / "../../web/dist")
 # Everything that means something in a URL.
@@ -283,6 +285,29 @@ class ADeadPath(TurnTest):
         since = time.monotonic()
         back = await self.picture_after(since, source, sink, again)
         print(f"pictures {back:.1f} s after the TURN server is back", file=sys.stderr)
+
+    async def test_fresh_credentials_when_the_old_ones_have_expired(self):
+        """A restart has those of the newest welcome; the server that comes back would refuse the old ones."""
+        coturn = await self.coturn()
+        begin = time.monotonic()
+        sink = await self.sink([coturn.server(name="old", lifetime=EXPIRY)])
+        source = await self.source([coturn.server(name="old-too", lifetime=EXPIRY)])
+        await self.flows(source, sink, coturn)
+        fresh = {name: coturn.server(name=f"fresh-{name}") for name in ("m-sink", "m-src")}
+        for pipeline, (name, server) in zip((sink, source), fresh.items()):
+            token = await self.lab.server.token(name, metadata={"iceServers": [server]})
+            self.assertTrue(await pipeline.act(name, "set-token", token) in (True, None))
+            await self.lab.server.hook("close", peerId=name, code=1012, reason="restart")
+        await asyncio.sleep(max(3, begin + EXPIRY + 1 - time.monotonic()))
+        await self.picture_after(time.monotonic(), source, sink, coturn)
+        coturn.process.kill()
+        await coturn.process.wait()
+        await asyncio.sleep(3)
+        again = await self.coturn()
+        since = time.monotonic()
+        back = await self.picture_after(since, source, sink, again)
+        print(f"pictures {back:.1f} s after the TURN server is back", file=sys.stderr)
+        self.assertRelayed(again, *(server["username"] for server in fresh.values()))
 
     async def moved(self, *urls, properties=""):
         """The publisher gets another address; its path leads over a relay."""

@@ -134,6 +134,12 @@ fn usable(candidate: &str) -> Option<&str> {
     good.then_some(candidate)
 }
 
+/// Whether a candidate is of this type.
+fn is_of(candidate: &str, kind: &str) -> bool {
+    let mut words = candidate.split_ascii_whitespace().skip(6);
+    words.next() == Some("typ") && words.next() == Some(kind)
+}
+
 /// Local candidates on their way to the peer.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -143,10 +149,13 @@ pub(super) struct Outbox {
     target: Option<(String, u32, String)>,
     sent: usize,
     end_sent: bool,
+    /// They belong to a description that is being made.
+    held: bool,
 }
 
 impl Outbox {
     pub fn open(&mut self, tag: Option<(String, u32)>, ufrag: String) {
+        self.held = false;
         if let Some((mid, index)) = tag {
             if self
                 .target
@@ -162,12 +171,19 @@ impl Outbox {
 
     /// The addresses of this machine among them.
     pub fn hosts(&self) -> Vec<IpAddr> {
-        let host = |candidate: &String| {
-            let words: Vec<&str> = candidate.split_ascii_whitespace().collect();
-            let host = words.get(6..8) == Some(&["typ", "host"]);
-            words.get(4).filter(|_| host)?.parse().ok()
-        };
-        self.gathered.iter().filter_map(host).collect()
+        let hosts = self.gathered.iter().filter(|candidate| is_of(candidate, "host"));
+        let address = |candidate: &String| candidate.split_ascii_whitespace().nth(4)?.parse().ok();
+        hosts.filter_map(address).collect()
+    }
+
+    /// Relays are gathered anew.
+    pub fn renew_relays(&mut self) {
+        let unsent = self.gathered.split_off(self.sent);
+        self.gathered.retain(|candidate| !is_of(candidate, "relay"));
+        self.sent = self.gathered.len();
+        self.gathered
+            .extend(unsent.into_iter().filter(|candidate| !is_of(candidate, "relay")));
+        (self.complete, self.held) = (false, true);
     }
 
     /// Everything once more, for a description that is sent again.
@@ -176,7 +192,7 @@ impl Outbox {
     }
 
     pub fn drain(&mut self) -> Vec<RtcSignal> {
-        let Some((mid, index, ufrag)) = &self.target else {
+        let Some((mid, index, ufrag)) = self.target.as_ref().filter(|_| !self.held) else {
             return Vec::new();
         };
         let signal = |candidate: &String| {

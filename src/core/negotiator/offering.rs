@@ -105,6 +105,9 @@ impl Negotiator {
             self.command(SessionCommand::HoldData);
         }
         let restarts = self.restart.wanted;
+        if restarts {
+            self.renew_relays();
+        }
         self.phase = Phase::CreatingOffer { restarts };
         self.command(SessionCommand::CreateOffer(credentials(restarts)));
     }
@@ -190,9 +193,13 @@ impl Negotiator {
             Err(why) => return self.unusable_session(now, why),
         }
         self.open_outbox(&offer.round);
+        let patience = match offer.round.restarts && !self.resent {
+            true => timing::RESTART_ANSWER,
+            false => timing::ANSWER,
+        };
         self.phase = Phase::OfferOut(offer);
         self.offered_at = self.offered_at.or(Some(now));
-        self.watchdog_at = Some(now + timing::ANSWER);
+        self.watchdog_at = Some(now + patience);
     }
 
     pub(super) fn write(&mut self, round: &Round) -> Result<String, &'static str> {

@@ -29,6 +29,11 @@ pub(super) const YIELD: Duration = Duration::from_secs(5);
 /// Answers may wait for a slow server's acknowledgements, so no less.
 pub(super) const ANSWER: Duration = Duration::from_secs(15);
 
+/// The same for a first offer that restarts ICE: nothing flows, and a peer that lives answers at once, so the offer goes
+/// out again soon. The wait for the answer to that one stays as long: a peer that stood still for twenty seconds keeps
+/// its connection.
+pub(super) const RESTART_ANSWER: Duration = Duration::from_secs(5);
+
 /// From both descriptions in place to connected. A check of candidates that do not answer takes libnice 7 s.
 pub(super) const CONNECT: Duration = Duration::from_secs(20);
 

@@ -41,6 +41,8 @@ pub struct Bin {
     made: usize,
     /// How often ICE was started anew.
     pub restarts: usize,
+    /// How often relays were gathered anew.
+    relays: u32,
     /// It was started anew, and not both sides have new credentials.
     open: bool,
     pub routing: Routing,
@@ -112,6 +114,15 @@ impl Bin {
                 let answer = self.create_answer();
                 assert_eq!(ice == IceCredentials::New, self.open, "half a restart");
                 vec![SessionEvent::AnswerCreated(self.credentials(ice, answer))]
+            }
+            SessionCommand::RenewRelays(_) => {
+                assert!(self.local.is_some() && !self.open);
+                self.relays += 1;
+                let candidate = format!("candidate:9 1 UDP 1 198.51.100.1 {} typ relay", self.relays);
+                vec![
+                    SessionEvent::Candidate { mline: 0, candidate },
+                    SessionEvent::GatheringComplete,
+                ]
             }
             SessionCommand::RestartIce { .. } => {
                 assert!(self.pending_local.is_none() && self.pending_remote.is_none());

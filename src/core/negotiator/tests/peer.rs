@@ -22,6 +22,7 @@ pub struct Lone {
     pub candidates: Vec<IceCandidate>,
     /// Candidates given to webrtcbin.
     pub given: Vec<String>,
+    pub commands: Vec<SessionCommand>,
     pub problems: Vec<&'static str>,
     pub others: Vec<NegotiatorOutput>,
 }
@@ -47,6 +48,7 @@ impl Lone {
             sent: Vec::new(),
             candidates: Vec::new(),
             given: Vec::new(),
+            commands: Vec::new(),
             problems: Vec::new(),
             others: Vec::new(),
         }
@@ -127,6 +129,7 @@ impl Lone {
             self.given.push(candidate.clone());
         }
         assert_eq!(generation, self.generation);
+        self.commands.push(command.clone());
         let bin = self.bin.as_mut().expect("a command before Create");
         events.extend(bin.run(command).into_iter().map(|event| (generation, event)));
     }

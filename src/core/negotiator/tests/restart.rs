@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::golden::accept;
 use super::pair::{FAIR, Pair, Weather, everything, track};
 use super::peer::Lone;
-use crate::core::io::{ConnectionState, MediaKind, SessionEvent, TrackKey};
+use crate::core::io::{
+    ConnectionState, IceServer, MediaKind, SessionCommand, SessionConfig, SessionEvent, TrackKey,
+};
 use crate::core::negotiator::{NegotiatorInput, NegotiatorOutput, PeerState};
 use crate::sdp::model::Sdp;
 use crate::wire::{IceCandidate, SdpKind};
@@ -123,7 +125,7 @@ fn a_remote_restart_is_answered_in_place() {
         assert_eq!((lone.generations, lone.bin.as_ref().unwrap().restarts), (1, 1));
         assert_eq!(lone.last().1.media[0].attribute("setup"), Some("active"));
         // Gathering happens once: what it found is told again, for the new generation.
-        assert_eq!(lone.candidates.len(), 3);
+        assert_eq!(lone.candidates.len(), 4);
         assert!(
             lone.candidates
                 .iter()
@@ -186,7 +188,7 @@ fn our_restart_waits_for_the_answer() {
         0,
         "the old path is still in use"
     );
-    assert_eq!(lone.candidates.len(), 3);
+    assert_eq!(lone.candidates.len(), 4);
     // The answer is lost; the offer is repeated as it was.
     let sent = lone.sent.len();
     lone.pass(ms(15_000));
@@ -436,5 +438,46 @@ fn restarts_in_bad_weather() {
         pair.run(ms(60_000));
         pair.run(ms(95_000));
         check(&pair, seed);
+    }
+}
+
+#[test]
+fn a_restart_has_the_relays_of_the_newest_welcome() {
+    let server = |name: &str| IceServer {
+        urls: vec![format!("turn:{name}")],
+        username: None,
+        credential: None,
+    };
+    for ours in [true, false] {
+        let mut lone = call(true);
+        let ice_servers = vec![server("fresh.example")];
+        lone.handle(NegotiatorInput::SessionConfig(SessionConfig {
+            ice_servers: ice_servers.clone(),
+            relay_only: false,
+        }));
+        for round in 1..3 {
+            (lone.candidates, lone.commands) = (Vec::new(), Vec::new());
+            if ours {
+                lone.handle(NegotiatorInput::RestartIce);
+                lone.pass(ms(1000));
+                lone.answer(&answer(&lone, round));
+            } else {
+                lone.offer(&restarted(&reoffer(&lone), round));
+            }
+            let renewed = SessionCommand::RenewRelays(ice_servers.clone());
+            let at = |wanted: &dyn Fn(&SessionCommand) -> bool| lone.commands.iter().position(wanted).unwrap();
+            let restart = at(&|command| matches!(command, SessionCommand::RestartIce { .. }));
+            assert!(at(&|command| *command == renewed) < restart);
+            // Under the new credentials only the newest relay is named.
+            let named: Vec<&str> = lone
+                .candidates
+                .iter()
+                .filter(|candidate| candidate.username_fragment.as_deref() == Some(ufrag(&lone).as_str()))
+                .filter(|candidate| candidate.candidate.ends_with("typ relay"))
+                .filter_map(|candidate| candidate.candidate.split(' ').nth(5))
+                .collect();
+            assert_eq!(named, [round.to_string()], "{:?}", lone.candidates);
+            lone.event(SessionEvent::Connection(ConnectionState::Connected));
+        }
     }
 }

@@ -117,11 +117,11 @@ fn a_receiver_whose_peer_says_nothing_makes_the_connection_anew() {
 
 #[test]
 fn a_sender_waits_for_reports() {
-    for (kind, patience) in [(MediaKind::Video, 7), (MediaKind::Audio, 25)] {
+    for (kind, patience) in [(MediaKind::Video, 5), (MediaKind::Audio, 25)] {
         let mut lone = sender(kind);
         let mut count = 0;
         lives(&mut lone, &mut count, 20);
-        lone.pass(s(patience - 1));
+        lone.pass(s(patience));
         assert_eq!(lone.problems.len(), 0);
         lone.pass(s(2));
         assert_eq!(lone.problems, ["connection_stalled"]);
