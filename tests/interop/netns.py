@@ -128,15 +128,22 @@ class Tunnel:
     """A server on this namespace's loopback, as if it were on a host's: plain `ws:` is for loopback only."""
 
     def __init__(self, host, port):
+        self.host = host
         self.port = port
-        self.socket = host.listen(("127.0.0.1", port))
         self.tasks = set()
 
     async def __aenter__(self):
-        self.server = await asyncio.start_server(self._serve, sock=self.socket)
+        await self.mend()
         return self
 
     async def __aexit__(self, *_):
+        await self.break_off()
+
+    async def mend(self):
+        self.server = await asyncio.start_server(self._serve, sock=self.host.listen(("127.0.0.1", self.port)))
+
+    async def break_off(self):
+        """Ends all connections, and takes none."""
         self.server.close()
         for task in self.tasks:
             task.cancel()
@@ -148,7 +155,7 @@ class Tunnel:
         try:
             there = await asyncio.open_connection("127.0.0.1", self.port)
             await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             pass
         finally:
             self.tasks.discard(task)

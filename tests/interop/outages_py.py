@@ -42,12 +42,12 @@ class Outages(unittest.IsolatedAsyncioTestCase):
     async def call(self, *flags, network=None):
         """A sink and a source that have had pictures for some seconds."""
         self.lab = await Lab.open(self, *flags)
-        hosts = (None, None)
+        hosts, self.tunnels = (None, None), []
         if network:
             hosts = (network.publisher, network.viewer)
             for host in hosts:
                 port = int(self.lab.server.url.rsplit(":", 1)[1])
-                await self.enterAsyncContext(netns.Tunnel(host, port))
+                self.tunnels.append(await self.enterAsyncContext(netns.Tunnel(host, port)))
         self.members = {
             "m-sink": await self.lab.sink(host=hosts[0]),
             "m-src": await self.lab.source(host=hosts[1]),

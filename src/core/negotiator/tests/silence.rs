@@ -117,7 +117,7 @@ fn a_receiver_whose_peer_says_nothing_makes_the_connection_anew() {
 
 #[test]
 fn a_sender_waits_for_reports() {
-    for (kind, patience) in [(MediaKind::Video, 5), (MediaKind::Audio, 25)] {
+    for (kind, patience) in [(MediaKind::Video, 5), (MediaKind::Audio, 24)] {
         let mut lone = sender(kind);
         let mut count = 0;
         lives(&mut lone, &mut count, 20);
@@ -144,7 +144,7 @@ fn where_no_media_flows_silence_is_no_alarm() {
     lone.handle(NegotiatorInput::AddTrack(track(1, MediaKind::Video)));
     lone.pass(s(1));
     lone.answer(&accept(&lone, "Brt8"));
-    lone.pass(s(5));
+    lone.pass(s(4));
     lives(&mut lone, &mut count, 5);
     assert_eq!(lone.problems.len(), 0);
 

@@ -1,0 +1,111 @@
+"""How calls between two elements recover, in network namespaces: bench_recovery.py RUNS.
+
+Run with the environment that setup.sh makes, or scripts/bench recovery. Prints what was seen; nothing fails because a
+machine is slow, only because a call does not recover at all.
+"""
+
+import asyncio
+import logging
+import statistics
+import sys
+import time
+import unittest
+
+import netns
+from elements_lab import eventually
+from outages_py import BOTH, CUT, Outages, state
+
+# How long the service is away.
+OUTAGE = 30
+# A connection starts anew within this time after the service is back.
+AFTER = 5
+
+
+class Run(Outages):
+    """One call after another, each with another fault."""
+
+    def __init__(self, figures):
+        super().__init__()
+        self.figures = figures
+
+    def add(self, name, value):
+        self.figures.setdefault(name, []).append(value)
+
+    async def runTest(self):
+        network = self.network()
+        await self.call(network=network)
+        await self.cut(network)
+        await self.flows()
+        await self.readdressed(network)
+        await self.flows()
+        await self.without_service()
+
+    async def cut(self, network):
+        begin = time.monotonic()
+        network.forward(False)
+
+        async def alarm(witness, victim):
+            member = self.members[witness]
+            await eventually("the alarm", lambda: state(member, victim) == "reconnecting", member)
+            self.add(f"dead path detected by the {witness[2:]}, s", time.monotonic() - begin)
+
+        await asyncio.gather(alarm("m-sink", "m-src"), alarm("m-src", "m-sink"))
+        await asyncio.sleep(max(0, begin + CUT - time.monotonic()))
+        network.forward(True)
+        back = time.monotonic()
+        self.add(f"pictures after a path was cut for {CUT} s, s", await self.picture_after(back))
+        for member, other in zip(BOTH, reversed(BOTH)):
+            await eventually("connected", lambda: state(self.members[member], other) == "connected", self.members[member])
+        self.add(f"pads removed by a path cut for {CUT} s", self.removed())
+
+    async def readdressed(self, network):
+        for host, number, name in ((network.publisher, 1, "sink"), (network.viewer, 2, "src")):
+            begin = time.monotonic()
+            network.readdress(host, number, 9)
+            await self.picture_after(begin + 2)
+            await self.flows()
+            self.add(f"pictures after another address of the {name}, s", self.longest(begin)[1] - begin)
+
+    async def without_service(self):
+        removed, begin = self.removed(), time.monotonic()
+        for tunnel in self.tunnels:
+            await tunnel.break_off()
+        await asyncio.sleep(OUTAGE)
+        for tunnel in self.tunnels:
+            await tunnel.mend()
+        await asyncio.sleep(AFTER)
+        before, after = self.longest(begin)
+        self.add(f"longest time without a picture, service away for {OUTAGE} s, s", after - before)
+        self.add(f"pads removed, service away for {OUTAGE} s", self.removed() - removed)
+
+    def longest(self, begin):
+        """The longest time without a picture."""
+        times = sorted(at for p in self.members["m-src"].pictures.values() for at in p.times if at > begin)
+        return max(zip(times, times[1:]), key=lambda pair: pair[1] - pair[0])
+
+    def removed(self):
+        return sum("removed" in record for record in self.members["m-src"].records)
+
+
+def main(runs):
+    figures = {}
+    for number in range(runs):
+        result = unittest.TestResult()
+        Run(figures).run(result)
+        for _, trace in result.errors + result.failures:
+            print(f"run {number + 1} of {runs} has failed:\n{trace}")
+        print(f"run {number + 1} of {runs} is over", file=sys.stderr)
+    for name, values in figures.items():
+        values.sort()
+        # The smallest value that 95 of 100 do not exceed.
+        high = values[min(len(values) - 1, -(-len(values) * 95 // 100) - 1)]
+        print(f"{name:64} {len(values):3} values, median {statistics.median(values):.2f}, 95 % up to {high:.2f}")
+
+
+if __name__ == "__main__":
+    reason = netns.isolate()
+    if reason:
+        print(f"warning: nothing was measured: {reason}")
+        sys.exit(0)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
+    main(int(sys.argv[1]))
