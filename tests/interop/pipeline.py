@@ -12,7 +12,8 @@ Standard output is one JSON object per line:
     {"sound": PAD, "rms": ..., "hertz": ...}             each half second of decoded sound
 
 Standard input takes {"element": NAME, "action": SIGNAL, "arguments": [...]}, or {"state": "paused"} for the pipeline,
-answered by {"answer": ...}; its end ends the pipeline. Needs the system's Python, which has GStreamer's bindings.
+answered by {"answer": ...}. {"publish": KEY, "line": BIN, "element": NAME, "pad": "video_%u", "stream-id": ...} links the
+bin to a new pad of a sink, {"unpublish": KEY} takes both away again. The end of the input ends the pipeline. Needs the system's Python, which has GStreamer's bindings.
 """
 
 import array
@@ -123,10 +124,43 @@ def on_message(_bus, message, loop):
         tell(message="eos", **{"from": source}, fields={})
 
 
+class Publications:
+    """Bins that come and go while the pipeline runs, each with a pad of a meteredwebrtcsink."""
+
+    def __init__(self, pipeline):
+        self.pipeline = pipeline
+        self.there = {}
+
+    def add(self, request):
+        element = self.pipeline.get_by_name(request["element"])
+        branch = Gst.parse_bin_from_description(request["line"], True)
+        self.pipeline.add(branch)
+        pad = element.request_pad_simple(request["pad"])
+        pad.set_property("stream-id", request["stream-id"])
+        linked = branch.srcpads[0].link(pad) == Gst.PadLinkReturn.OK
+        self.there[request["publish"]] = (element, branch, pad)
+        return branch.sync_state_with_parent() and linked
+
+    def remove(self, key):
+        element, branch, pad = self.there.pop(key)
+        # Nothing flows any more when the pad goes.
+        branch.set_state(Gst.State.NULL)
+        branch.srcpads[0].unlink(pad)
+        element.release_request_pad(pad)
+        return self.pipeline.remove(branch)
+
+
 def serve(pipeline, loop):
     """Carries out what is asked on standard input."""
+    publications = Publications(pipeline)
     for line in sys.stdin:
         request = json.loads(line)
+        if "publish" in request:
+            tell(answer=publications.add(request))
+            continue
+        if "unpublish" in request:
+            tell(answer=publications.remove(request["unpublish"]))
+            continue
         if "state" in request:
             result = pipeline.set_state(getattr(Gst.State, request["state"].upper()))
             tell(answer=result != Gst.StateChangeReturn.FAILURE)

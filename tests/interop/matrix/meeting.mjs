@@ -1,0 +1,91 @@
+// One of our elements and one peer, in a room of their own.
+import assert from "node:assert/strict";
+import { Element } from "./element.mjs";
+import { start } from "./peers.mjs";
+import { Room } from "./room.mjs";
+
+export const BOTH = ["video", "audio"];
+const ELEMENT = "m-element";
+/** Pictures, sounds or units of energy that have to come until media counts as flowing. */
+const ENOUGH = { video: 10, audio: 0 };
+
+export class Meeting {
+  /** `row` is { kind, against, manners, first }. */
+  static async open(t, row, flags = []) {
+    return new Meeting(await Room.open(t, ...flags), t, row);
+  }
+
+  constructor(room, t, { kind, against, manners, first }) {
+    Object.assign(this, { room, t, kind, against, first });
+    // The smaller id is the polite one.
+    this.peerId = manners === "polite" ? `a-${kind}` : `z-${kind}`;
+  }
+
+  /** Both join; the peer publishes `kinds`, a sink of ours always both. */
+  async begin({ kinds } = {}) {
+    const peer = () => this.startPeer({ kinds });
+    if (this.first === "peer") await peer();
+    this.element = await Element.start(this.room, this.against, ELEMENT, { kinds: this.against === "sink" ? BOTH : [] });
+    await this.room.waitFor("the element to join", () => this.element.joined());
+    if (this.first !== "peer") await peer();
+  }
+
+  async startPeer({ kinds } = {}) {
+    this.peer = await start(this.room, this.kind, this.peerId, { kinds, against: this.against });
+    return this.peer;
+  }
+
+  /** Who sends and who receives, as [sender, receiver, stream]. */
+  get #ways() {
+    return this.against === "sink" ? [this.element, this.peer, "cam"] : [this.peer, this.element, this.peer.stream];
+  }
+
+  /** New pictures and sounds of a stream arrive; without names those that were there from the start. */
+  async flows(stream, kinds = BOTH) {
+    const [sender, receiver, first] = this.#ways;
+    await this.arrives(receiver, sender.id, stream ?? first, kinds);
+  }
+
+  async arrives(receiver, senderId, stream, kinds = BOTH) {
+    const before = {};
+    await this.room.waitFor(`${kinds} of ${stream} from ${senderId} at ${receiver.id}`, async () => {
+      const all = await receiver.streams(senderId);
+      const now = all[stream];
+      if (!now) return void Object.keys(before).forEach((key) => delete before[key]);
+      return kinds.every((kind) => {
+        if (!(kind in now)) return false;
+        // A counter that starts anew belongs to a new connection.
+        if (!(before[kind] <= now[kind])) before[kind] = now[kind];
+        return now[kind] - before[kind] > ENOUGH[kind];
+      });
+    });
+  }
+
+  /** A stream is not there any more. */
+  async ends(receiver, senderId, stream) {
+    await this.room.waitFor(
+      `${stream} from ${senderId} to end at ${receiver.id}`,
+      async () => !(stream in (await receiver.streams(senderId))),
+    );
+  }
+
+  connected() {
+    return this.room.waitFor(
+      "both to be connected",
+      async () =>
+        (await this.peer.remote(ELEMENT))?.state === "connected" &&
+        (await this.element.remote(this.peerId))?.state === "connected",
+    );
+  }
+
+  /** Nobody met an error, and nobody is in the middle of something. */
+  async harmless() {
+    await this.room.waitFor("quiet", async () => {
+      const { signalling } = (await this.peer.remote(ELEMENT)) ?? {};
+      return signalling === undefined || signalling === "stable";
+    });
+    assert.deepEqual((await this.peer.remote(ELEMENT)).errors, []);
+    assert.deepEqual((await this.element.remote(this.peerId)).errors, []);
+    assert.deepEqual(this.element.told("error"), []);
+  }
+}
