@@ -21,13 +21,21 @@ export class Meeting {
     this.peerId = manners === "polite" ? `a-${kind}` : `z-${kind}`;
   }
 
-  /** Both join; the peer publishes `kinds`, a sink of ours always both. */
-  async begin({ kinds } = {}) {
+  /** Both join; the peer publishes `kinds`, a sink of ours both, unless it is `quiet`. */
+  async begin({ kinds, quiet = false } = {}) {
     const peer = () => this.startPeer({ kinds });
     if (this.first === "peer") await peer();
-    this.element = await Element.start(this.room, this.against, ELEMENT, { kinds: this.against === "sink" ? BOTH : [] });
+    this.element = await Element.start(this.room, this.against, ELEMENT, {
+      kinds: this.against === "sink" && !quiet ? BOTH : [],
+    });
     await this.room.waitFor("the element to join", () => this.element.joined());
     if (this.first !== "peer") await peer();
+    return this;
+  }
+
+  /** Whether the peer can publish: a source of ours cannot. */
+  get publishes() {
+    return this.kind !== "element" || this.against === "src";
   }
 
   async startPeer({ kinds } = {}) {
@@ -69,23 +77,56 @@ export class Meeting {
     );
   }
 
-  connected() {
+  /** Each has the other in its room. */
+  seen() {
     return this.room.waitFor(
-      "both to be connected",
-      async () =>
-        (await this.peer.remote(ELEMENT))?.state === "connected" &&
-        (await this.element.remote(this.peerId))?.state === "connected",
+      "both to see each other",
+      async () => (await this.peer.remote(ELEMENT)) && (await this.element.remote(this.peerId)),
     );
   }
 
-  /** Nobody met an error, and nobody is in the middle of something. */
-  async harmless() {
-    await this.room.waitFor("quiet", async () => {
-      const { signalling } = (await this.peer.remote(ELEMENT)) ?? {};
-      return signalling === undefined || signalling === "stable";
+  connected() {
+    return this.room.waitFor("both to be connected", async () => {
+      const states = [(await this.peer.remote(ELEMENT))?.state, (await this.element.remote(this.peerId))?.state];
+      return states.every((state) => state === "connected");
     });
+  }
+
+  /** Connected, and nobody is in the middle of something: what an offer needs to find an answer is over. */
+  async settled() {
+    await this.connected();
+    await this.room.waitFor("an answer to every offer", async () => {
+      const { signalling } = (await this.peer.remote(ELEMENT)) ?? {};
+      // Our own elements do not tell.
+      return this.kind === "element" || signalling === "stable";
+    });
+  }
+
+  /** Settled, and nobody met an error. */
+  async harmless() {
+    await this.settled();
     assert.deepEqual((await this.peer.remote(ELEMENT)).errors, []);
     assert.deepEqual((await this.element.remote(this.peerId)).errors, []);
     assert.deepEqual(this.element.told("error"), []);
+  }
+
+  /** What the two say to the server, and what it says to them, is held back. */
+  async deafen(deaf) {
+    for (const peerId of [ELEMENT, this.peerId]) await this.room.hook("freeze", { peerId, frozen: deaf });
+  }
+
+  /** Both are in the room again after it was gone, and see each other. */
+  async rejoined() {
+    const back = () => this.element.told("metered-state-changed").at(-1)["new-state"] === "joined";
+    await this.room.waitFor("the element to be back", back);
+    await this.room.waitFor("the peer to be back", () => this.peer.joined());
+    await this.seen();
+  }
+
+  /** The server drops the peer's socket without telling anybody; the peer comes back by itself. */
+  async loseSocket() {
+    const peers = async () => (await this.room.peers()).filter((id) => id === this.peerId).length;
+    await this.room.hook("close", { peerId: this.peerId, code: 1006 });
+    await this.room.waitFor("the peer to be back", async () => (await peers()) > 0 && (await this.peer.joined()));
   }
 }

@@ -136,7 +136,7 @@ class ProgramPeer extends Peer {
 
   async open(room) {
     this.room = room;
-    const [command, file] = this.kind === "wrtc" ? [process.execPath, "wrtc.mjs"] : [PYTHON, "aiortc.py"];
+    const [command, file] = this.kind === "wrtc" ? [process.execPath, "wrtc.mjs"] : [PYTHON, "python_member.py"];
     this.program = new Program(this.id, command, [join(MEMBERS, file)], { stdin: "pipe" });
     this.program.watch((text) => {
       if (!text.startsWith('{"id"')) return false;
@@ -163,7 +163,7 @@ class ProgramPeer extends Peer {
   async #answer(id, method) {
     const deadline = Date.now() + 20_000;
     while (!this.#answers.has(id)) {
-      if (this.program.exit || Date.now() > deadline) throw new Error(`${this.id} does not answer ${method}`);
+      if (this.program.exit || Date.now() > deadline) throw new Error(`${this.id} does not answer ${method}\n${this.program.dump()}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     const answer = this.#answers.get(id);
@@ -248,8 +248,17 @@ class BrowserPeer extends Peer {
     running.delete(this.kind);
   }
 
+  /** "frozen" as what the browser does to pages that are not looked at, or "active". */
+  async lifecycle(state) {
+    this.session ??= await this.page.createCDPSession();
+    await this.session.send("Page.setWebLifecycleState", { state });
+  }
+
   /** Its page goes without a word; the browser stays. */
-  close = () => this.context.close();
+  async close() {
+    this.dead = true;
+    await this.context.close();
+  }
 
   async end() {
     if (this.dead) return;

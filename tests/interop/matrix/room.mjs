@@ -54,11 +54,18 @@ export class Room {
     return this.startServer(new URL(this.http).port);
   }
 
-  async #post(path, body) {
+  async #request(path, options) {
     const headers = { authorization: `Bearer ${SECRET_KEY}`, "content-type": "application/json" };
-    const answer = await fetch(new URL(path, this.http), { method: "POST", headers, body: JSON.stringify(body) });
+    const answer = await fetch(new URL(path, this.http), { headers, ...options });
     if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
     return answer.json();
+  }
+
+  #post = (path, body) => this.#request(path, { method: "POST", body: JSON.stringify(body) });
+
+  /** The ids of those who are connected. */
+  async peers() {
+    return (await this.#request("dev/peers")).peers;
   }
 
   /** A token for a member with this id, which it keeps when it comes back. */
