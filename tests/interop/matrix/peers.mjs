@@ -124,8 +124,8 @@ class Peer {
   thaw = () => signal(this.pid, "SIGCONT");
 
   async dump() {
-    const report = this.dead ? "(was killed)" : JSON.stringify(await this.report(), null, 1);
-    return `--- ${this.kind} ${this.id}\n${report}\n${this.notes?.() ?? ""}`;
+    const told = this.dead ? "(was killed)" : await Promise.all([this.report(), this.call("describe")]);
+    return `--- ${this.kind} ${this.id}\n${JSON.stringify(told, null, 1)}\n${this.notes?.() ?? ""}`;
   }
 }
 

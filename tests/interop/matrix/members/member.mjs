@@ -6,6 +6,7 @@
 //   socket(url)         a WebSocket, if there is none
 
 const NEWS_KEPT = 80;
+const TELLING = /^(m=|a=(group|mid|msid:|sendrecv|sendonly|recvonly|inactive|setup|rtpmap:\d+ (opus|VP8)))/;
 
 export class Member {
   #remotes = new Map();
@@ -117,6 +118,17 @@ export class Member {
       (streams[msid.replace(/[{}]/g, "")] ??= {})[kind] = counts.find((each) => each.mid === mid)?.count ?? 0;
     }
     return streams;
+  }
+
+  /** What the descriptions say about what goes where. */
+  describe() {
+    const lines = (description) => description?.sdp.split(/\r?\n/).filter((line) => TELLING.test(line));
+    return Object.fromEntries(
+      [...this.#remotes].map(([id, { remote }]) => [
+        id,
+        { local: lines(remote.pc.localDescription), remote: lines(remote.pc.remoteDescription) },
+      ]),
+    );
   }
 
   async leave() {

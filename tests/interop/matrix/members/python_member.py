@@ -6,6 +6,7 @@ Run with the environment that ../setup.sh makes.
 import asyncio
 import json
 import pathlib
+import re
 import sys
 import traceback
 import uuid
@@ -106,8 +107,9 @@ class Member:
         for peer_id, entry in self.remotes.items():
             streams = {}
             sending = sending_streams(entry.remote.pc)
+            here = {receiver.track for receiver in entry.remote.pc.getReceivers()}
             for track, received in entry.tracks:
-                if track.readyState != "live":
+                if track not in here:
                     continue
                 for stream_id in received.stream_ids:
                     if (stream_id, track.kind) in sending:
@@ -126,8 +128,27 @@ class Member:
             }
         return {"state": str(self.peer.state), "remotes": remotes, "news": self.news}
 
+    async def describe(self):
+        """What the descriptions say about what goes where."""
+        told = {}
+        for peer_id, entry in self.remotes.items():
+            pc = entry.remote.pc
+            told[peer_id] = {
+                "tracks": [str(received) for _, received in entry.tracks],
+                "local": short_sdp(pc.localDescription),
+                "remote": short_sdp(pc.remoteDescription),
+            }
+        return told
+
     async def leave(self):
         await self.peer.close()
+
+
+TELLING = re.compile(r"m=|a=(group|mid|msid:|sendrecv|sendonly|recvonly|inactive|setup|rtpmap:\d+ (opus|VP8))")
+
+
+def short_sdp(description):
+    return [line for line in description.sdp.splitlines() if TELLING.match(line)] if description else None
 
 
 def sending_streams(pc):
