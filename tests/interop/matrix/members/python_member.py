@@ -135,6 +135,12 @@ class Member:
             pc = entry.remote.pc
             told[peer_id] = {
                 "tracks": [str(received) for _, received in entry.tracks],
+                "packets": [
+                    [report.kind, report.ssrc, report.packetsReceived, report.packetsLost]
+                    for receiver in pc.getReceivers()
+                    for report in (await receiver.getStats()).values()
+                    if report.type == "inbound-rtp"
+                ],
                 "local": short_sdp(pc.localDescription),
                 "remote": short_sdp(pc.remoteDescription),
             }
@@ -144,7 +150,7 @@ class Member:
         await self.peer.close()
 
 
-TELLING = re.compile(r"m=|a=(group|mid|msid:|sendrecv|sendonly|recvonly|inactive|setup|rtpmap:\d+ (opus|VP8))")
+TELLING = re.compile(r"m=|a=(group|mid|msid:|sendrecv|sendonly|recvonly|inactive|setup|ssrc:\d+ cname|rtpmap:\d+ (opus|VP8))")
 
 
 def short_sdp(description):
