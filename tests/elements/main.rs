@@ -2,6 +2,8 @@
 #![cfg(all(feature = "dev-server", feature = "plugin"))]
 
 mod calls;
+mod census;
+mod churn;
 mod leaks;
 mod lifecycle;
 mod refusals;

@@ -168,6 +168,12 @@ impl Line {
         })
     }
 
+    /// Forgets what the bus has said until now: for tests that watch the memory.
+    pub fn forget(&self) {
+        self.drain();
+        self.seen.lock().unwrap().clear();
+    }
+
     /// What the bus has said until now and nobody has waited for.
     pub fn drain(&self) -> Vec<String> {
         self.messages

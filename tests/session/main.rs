@@ -5,7 +5,11 @@ mod descriptions;
 mod doubles;
 mod harness;
 mod media;
+#[cfg(feature = "dev-server")]
+mod member;
 mod restart;
 mod sections;
+#[cfg(feature = "dev-server")]
+mod storm;
 mod traffic;
 mod trouble;
