@@ -147,7 +147,8 @@ fn weight(bag: &Metadata) -> usize {
     bag.iter().map(member).sum()
 }
 
-fn value_weight(value: &Value) -> usize {
+/// The same of a value.
+pub(super) fn value_weight(value: &Value) -> usize {
     NODE_BYTES
         + match value {
             Value::String(text) => text.len(),

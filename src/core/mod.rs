@@ -3,6 +3,7 @@
 //! Nothing in here reads a clock, opens a socket, starts a thread, or knows GStreamer, so every behaviour can be
 //! replayed from a seed. `tests/layering.rs` enforces it.
 
+pub mod backlog;
 pub mod backoff;
 pub mod client;
 pub mod early;

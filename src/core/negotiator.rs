@@ -21,6 +21,8 @@
 //!
 //! Later stages: SSRCs are new with every generation.
 
+#![deny(clippy::indexing_slicing)]
+
 mod addresses;
 mod answering;
 mod candidates;
@@ -32,6 +34,7 @@ mod offering;
 mod recovery;
 mod recycling;
 mod restart;
+mod throttle;
 mod timing;
 mod types;
 mod wire;
@@ -48,13 +51,14 @@ use super::io::{Codec, ConnectionState, Generation, SessionCommand, SessionEvent
 use super::liveness::Liveness;
 use crate::sdp::Remote;
 use crate::sdp::transport::Transport;
-use crate::wire::RtcSignal;
+use crate::wire::{IceCandidate, RtcSignal, SdpKind};
 use candidates::{Inbox, Outbox};
 use facts::Round;
 use layout::Layout;
 use media::Sender;
 use recovery::Recovery;
 use restart::{Restart, credentials};
+use throttle::Throttle;
 use world::World;
 
 pub use types::{
@@ -142,6 +146,7 @@ pub struct Negotiator {
     peer_formats: media::PeerFormats,
     state: PeerState,
     closed: bool,
+    throttle: Throttle,
     /// The newest offer of the peer that has not been dealt with.
     pending: Option<Inbound>,
     /// An offer that lost against ours; answered after all if ours stays unanswered.
@@ -186,6 +191,7 @@ impl Negotiator {
             peer_formats: media::PeerFormats::new(prefix),
             state: PeerState::Idle,
             closed: false,
+            throttle: Throttle::default(),
             pending: None,
             ignored: None,
             dead_remote: None,
@@ -212,7 +218,8 @@ impl Negotiator {
             .iter()
             .chain(&self.ignored)
             .map(|inbound| &inbound.inbox);
-        inbound.chain(session).chain([&self.early]).map(Inbox::len).sum()
+        let boxes = inbound.chain(session).chain([&self.early]);
+        boxes.map(Inbox::len).sum::<usize>() + self.throttle.held()
     }
 
     /// Takes an input.
@@ -221,9 +228,10 @@ impl Negotiator {
             return;
         }
         match input {
+            NegotiatorInput::Description(SdpKind::Offer, sdp) => self.admit_offer(now, sdp),
             NegotiatorInput::Description(kind, sdp) => self.on_description(now, kind, &sdp),
-            NegotiatorInput::Candidate(candidate) => self.on_candidate(&candidate),
-            NegotiatorInput::EndOfCandidates => self.on_end_of_candidates(),
+            NegotiatorInput::Candidate(candidate) => self.admit_candidate(candidate),
+            NegotiatorInput::EndOfCandidates => self.admit_candidate(IceCandidate::default()),
             NegotiatorInput::ExpectOffer => self.on_expect_offer(now),
             NegotiatorInput::Session(generation, event) => {
                 if generation == self.generation && self.session.is_some() {
@@ -260,6 +268,7 @@ impl Negotiator {
         if self.closed {
             return;
         }
+        self.throttle_timeout(now);
         self.liveness_timeout(now);
         self.recovery_timeout(now);
         self.watchdog_timeout(now);
@@ -278,7 +287,11 @@ impl Negotiator {
             return None;
         }
         let offer = self.offer_at.filter(|_| self.may_offer());
-        let recovery = [self.recovery.next(), self.liveness.deadline()];
+        let recovery = [
+            self.recovery.next(),
+            self.liveness.deadline(),
+            self.throttle.deadline(),
+        ];
         [offer, self.watchdog_at, self.yield_at()]
             .into_iter()
             .chain(recovery)
@@ -399,6 +412,7 @@ impl Negotiator {
         self.dispose();
         self.recovery = self.recovery.restarted(missed);
         (self.pending, self.ignored, self.expect_until) = (None, None, None);
+        self.throttle.clear();
         if !self.needs_offer() {
             self.set_state(PeerState::Idle);
         } else if self.recovery.ever_connected {

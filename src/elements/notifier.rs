@@ -3,22 +3,16 @@
 //! A handler may be slow, block, call any action, or set the element to NULL: the room goes on, and events wait. They
 //! wait also if the element is started anew meanwhile: a notifier does not begin before the one before it has ended.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
+use crate::core::backlog::Backlog;
 use crate::core::events::RoomEvent;
-
-/// Application data waiting for a slow handler, at most. Beyond it the newest data is dropped; everything else is
-/// kept, because it is bounded by the number of peers and because losing it would leave a wrong picture.
-const MAX_WAITING_DATA: usize = 4096;
 
 #[derive(Default)]
 struct Queue {
-    events: VecDeque<RoomEvent>,
-    waiting_data: usize,
-    dropped_data: u64,
+    events: Backlog,
     closed: bool,
     ended: bool,
 }
@@ -85,23 +79,15 @@ impl Notifier {
         thread::current().id() == self.thread || earlier.is_some_and(|before| before.is_here())
     }
 
-    /// Queues an event; never blocks.
+    /// Queues an event, if there is room ([`Backlog`]); never blocks.
     pub fn post(&self, event: RoomEvent) {
-        let mut queue = self.shared.queue();
-        if matches!(event, RoomEvent::Data { .. }) {
-            if queue.waiting_data >= MAX_WAITING_DATA {
-                queue.dropped_data += 1;
-                return;
-            }
-            queue.waiting_data += 1;
-        }
-        queue.events.push_back(event);
+        self.shared.queue().events.push(event);
         self.shared.changed.notify_all();
     }
 
     /// Data messages lost because a handler was too slow.
     pub fn dropped_data(&self) -> u64 {
-        self.shared.queue().dropped_data
+        self.shared.queue().events.dropped_data()
     }
 
     /// Ends the thread after what is queued. Waits for it up to `patience`, unless called from that thread.
@@ -132,10 +118,7 @@ impl Notifier {
 fn next(shared: &Shared) -> Option<RoomEvent> {
     let mut queue = shared.queue();
     loop {
-        if let Some(event) = queue.events.pop_front() {
-            if matches!(event, RoomEvent::Data { .. }) {
-                queue.waiting_data -= 1;
-            }
+        if let Some(event) = queue.events.pop() {
             return Some(event);
         }
         if queue.closed {
@@ -151,6 +134,7 @@ mod tests {
 
     use super::*;
     use crate::core::events::DataKind;
+    use crate::wire::limits::EVENTS_MAX;
 
     fn data(n: usize) -> RoomEvent {
         RoomEvent::Data {
@@ -187,7 +171,7 @@ mod tests {
         .unwrap();
         notifier.post(data(0));
         has_started.recv().unwrap();
-        for n in 1..MAX_WAITING_DATA + 11 {
+        for n in 1..EVENTS_MAX + 11 {
             notifier.post(data(n));
         }
         notifier.post(RoomEvent::Left { peer_id: None });

@@ -139,8 +139,10 @@ impl Receiver {
     }
 
     /// Ends a track: EOS, so that muxers finish their files, then the pad goes.
+    ///
+    /// What has arrived under this name and is not shown yet stays: it is the next track of the same m-line, or its
+    /// session takes it back ([`Outlet::ended`]).
     pub fn remove(&self, bin: &gst::Bin, name: &TrackName) {
-        lock(&self.arrived).remove(name);
         let exposed = lock(&self.exposed).by_name.remove(name);
         if let Some(exposed) = exposed {
             gst::info!(CAT, obj = bin, "{} ends", exposed.pad.name());

@@ -202,6 +202,12 @@ impl Actor {
             Message::PadAdded { id, firewall, mline } => {
                 if let Some(transport) = &mut self.transport {
                     transport.receivers.pad_added(id, firewall, mline);
+                    if transport.receivers.is_crowded() {
+                        self.fail(
+                            SessionOp::Pipeline,
+                            "the peer has sent from too many sources".into(),
+                        );
+                    }
                 }
             }
             Message::FirstPacket { id, packet } => {
@@ -299,6 +305,7 @@ impl Actor {
                     return self.fail(SessionOp::Pipeline, reason);
                 }
                 self.open = true;
+                self.receive(|transport| transport.receivers.trust());
                 self.count_at = Some(Instant::now() + COUNT_EVERY);
             }
             ConnectionState::Failed | ConnectionState::Closed => self.open = false,

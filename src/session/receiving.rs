@@ -24,6 +24,10 @@ const MAX_BUFFERS: u32 = 32;
 /// not say so. Until then the new one is another track's, whose routing is still to come or already gone.
 const SILENCE: Duration = Duration::from_millis(400);
 
+/// Sources of one connection, dead ones included, before it is made anew: more than the tracks of a day, few enough for
+/// a thread each.
+const MAX_PADS: usize = 256;
+
 /// How often a chain that fails is made anew.
 const MAX_FAILURES: u32 = 3;
 
@@ -69,6 +73,8 @@ pub(super) struct Receivers {
     chains: HashMap<String, Chain>,
     routing: Vec<InboundMedia>,
     recheck: Option<Instant>,
+    /// The peer's certificate is the one that was signalled.
+    trusted: bool,
 }
 
 /// What a `pad-added` handler does, before it returns: puts a firewall behind the pad.
@@ -113,7 +119,15 @@ impl Receivers {
             chains: HashMap::new(),
             routing: Vec::new(),
             recheck: None,
+            trusted: false,
         }
+    }
+
+    /// The peer has shown the certificate that was signalled. Nothing is let out before: packets may be here earlier
+    /// than the news that DTLS is up.
+    pub fn trust(&mut self) -> Vec<(String, Codec)> {
+        self.trusted = true;
+        self.settle()
     }
 
     /// A pad has come up.
@@ -144,7 +158,22 @@ impl Receivers {
         if let Some(pad) = self.pads.get_mut(&id) {
             pad.dead = true;
         }
-        self.settle()
+        let arrived = self.settle();
+        // One that is still linked has to answer whatever comes.
+        let gone = |pad: &Inbound| pad.firewall.sink().peer().is_none();
+        if self.pads.get(&id).is_some_and(gone)
+            && let Some(pad) = self.pads.remove(&id)
+        {
+            let _ = pad.firewall.set_state(gst::State::Null);
+            let _ = self.pipeline.remove(&pad.firewall);
+        }
+        arrived
+    }
+
+    /// There are more pads than any peer needs. webrtcbin keeps the thread and the jitterbuffer of every source it has
+    /// ever seen.
+    pub fn is_crowded(&self) -> bool {
+        self.pads.len() > MAX_PADS
     }
 
     /// The chain of a pad has reported an error. It is made anew a few times, then given up; the other chains and
@@ -236,6 +265,7 @@ impl Receivers {
                     if let Some(pad) = self.pads.get_mut(&id) {
                         pad.dead = true;
                     }
+                    self.outlet.ended(self.generation, &mid);
                 }
             }
         }
@@ -248,6 +278,9 @@ impl Receivers {
     fn wanted(&self) -> (HashMap<String, PadId>, bool) {
         let mut undecided = false;
         let mut wanted: HashMap<&str, (Certainty, PadId)> = HashMap::new();
+        if !self.trusted {
+            return (HashMap::new(), false);
+        }
         for (id, pad) in self.pads.iter().filter(|(_, pad)| !pad.dead) {
             let Some((media, certainty)) = pad.first.and_then(|first| self.section_of(first, pad.mline))
             else {
@@ -403,6 +436,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn nothing_is_let_out_before_the_certificate_is_known() {
+        gst::init().unwrap();
+        let mut receivers = Receivers::new(&gst::Pipeline::new(), Generation(1), Arc::new(Nowhere));
+        receivers.pad_added(0, Firewall::new(|_| (), || ()), Some(0));
+        let packet = FirstPacket {
+            ssrc: 1000,
+            payload_type: 120,
+        };
+        assert!(receivers.first_packet(0, packet).is_empty());
+        assert!(receivers.route(vec![media("cam", 0, 1000)]).is_empty());
+        assert_eq!((receivers.wanted().0.len(), receivers.chains.len()), (0, 0));
+        receivers.trusted = true;
+        assert_eq!(receivers.wanted().0, HashMap::from([("cam".into(), 0)]));
+    }
+
     /// A screen that was shared and taken back within moments sent its first packets while the camera was the only
     /// m-line of its payload type, took the camera's place, and kept it for ever.
     #[test]
@@ -420,6 +469,7 @@ mod tests {
         pad(0, 1000);
         pad(1, 2000);
         receivers.routing = vec![media("cam", 0, 1000)];
+        receivers.trusted = true;
         assert_eq!(receivers.wanted().0, HashMap::from([("cam".into(), 0)]));
         receivers.routing.push(media("screen", 1, 2000));
         // Even if it was taken for the camera while that was silent.

@@ -84,8 +84,9 @@ fn a_feed_of_the_wrong_kind_is_alone() {
     call.end();
 }
 
+/// C140: a peer with another certificate than the one that was signalled is given nothing and taken nothing from.
 #[test]
-fn another_certificate_is_refused() {
+fn c140_another_certificate_is_refused() {
     let mut call = Call::new();
     call.munge = |sdp| {
         let flip = |line: &str| match line.strip_prefix("a=fingerprint:sha-256 ") {

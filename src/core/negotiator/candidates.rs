@@ -240,10 +240,6 @@ impl Negotiator {
         self.flush_remote_candidates();
     }
 
-    pub(super) fn on_end_of_candidates(&mut self) {
-        self.on_candidate(&IceCandidate::default());
-    }
-
     /// Hands over what has come, once webrtcbin has the description it belongs to.
     pub(super) fn flush_remote_candidates(&mut self) {
         use super::Phase;

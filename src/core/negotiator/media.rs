@@ -49,7 +49,7 @@ impl PeerFormats {
         let mut rest = random as usize;
         let mut token = String::new();
         for _ in 0..5 {
-            token.push(char::from(letters[rest % letters.len()]));
+            token.extend(letters.get(rest % letters.len()).copied().map(char::from));
             rest /= letters.len();
         }
         Self {
@@ -184,8 +184,9 @@ impl Negotiator {
     /// Gives the webrtcbin a sender for every track that has none yet.
     pub(super) fn add_senders(&mut self) {
         for index in 0..self.senders.len() {
-            let sender = &self.senders[index];
-            let Some(session) = &self.session else { return };
+            let (Some(sender), Some(session)) = (self.senders.get(index), &self.session) else {
+                return;
+            };
             let has = session.world.own(sender.track.key, &sender.mid).is_some()
                 || session.world.waiting.iter().any(|spec| spec.mid == sender.mid);
             if has || !sender.wants_line() {
@@ -194,16 +195,19 @@ impl Negotiator {
             let Some(codec) = self.choose_codec(index) else {
                 continue;
             };
-            let spec = SenderSpec {
-                track: self.senders[index].track.key,
-                kind: self.senders[index].track.kind,
-                mid: self.senders[index].mid.clone(),
-                codec,
-                payload_type: self.payload_type(codec),
-                ssrc: self.rng.u32(1..),
+            let (payload_type, ssrc) = (self.payload_type(codec), self.rng.u32(1..));
+            let (Some(sender), Some(session)) = (self.senders.get_mut(index), &mut self.session) else {
+                return;
             };
-            self.senders[index].codec = Some(codec);
-            let Some(session) = &mut self.session else { return };
+            sender.codec = Some(codec);
+            let spec = SenderSpec {
+                track: sender.track.key,
+                kind: sender.track.kind,
+                mid: sender.mid.clone(),
+                codec,
+                payload_type,
+                ssrc,
+            };
             let again = session.world.reuse(&spec, &in_use(&self.senders));
             if let Some(mid) = again {
                 let track = spec.track;
@@ -211,7 +215,9 @@ impl Negotiator {
                 continue;
             }
             if !session.world.has_space(1) {
-                self.senders[index].hopeless = true;
+                if let Some(sender) = self.senders.get_mut(index) {
+                    sender.hopeless = true;
+                }
                 let text = "a connection cannot carry more tracks: one of ours is not sent to this peer";
                 self.problem("too_many_tracks", text.into());
                 continue;
@@ -224,7 +230,7 @@ impl Negotiator {
 
     /// The first codec of the track's preference that the peer is known to take, or just the first.
     fn choose_codec(&mut self, index: usize) -> Option<Codec> {
-        let sender = &self.senders[index];
+        let sender = self.senders.get(index)?;
         let kind = sender.track.kind;
         if let Some(codec) = sender.codec {
             return Some(codec);
@@ -248,7 +254,9 @@ impl Negotiator {
     }
 
     fn give_up(&mut self, index: usize) {
-        let sender = &mut self.senders[index];
+        let Some(sender) = self.senders.get_mut(index) else {
+            return;
+        };
         if !std::mem::replace(&mut sender.hopeless, true) {
             let kind = sender.track.kind.as_str();
             let text = format!(
@@ -314,20 +322,17 @@ impl Negotiator {
             .map(|line| line.wire_mid().to_owned())
             .collect();
         for index in 0..self.senders.len() {
-            let sender = &mut self.senders[index];
+            let Some(sender) = self.senders.get_mut(index) else {
+                return;
+            };
             let Some(codec) = sender.codec.filter(|_| refused.contains(&sender.mid)) else {
                 continue;
             };
             sender.refused.push(codec);
             sender.codec = None;
             sender.mid = self.peer_formats.next_mid();
-            let sender = &self.senders[index];
-            if !sender
-                .track
-                .codecs
-                .iter()
-                .any(|codec| !sender.refused.contains(codec))
-            {
+            let open = |codec: &Codec| !sender.refused.contains(codec);
+            if !sender.track.codecs.iter().any(open) {
                 self.give_up(index);
             }
         }

@@ -1,7 +1,10 @@
 //! Tests: a model of webrtcbin, two negotiators on a bad network, scripted peers.
 
+#![allow(clippy::indexing_slicing)]
+
 mod addresses;
 pub mod bin;
+mod checklist;
 mod churn;
 mod golden;
 mod hostile;

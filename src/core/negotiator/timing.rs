@@ -55,3 +55,11 @@ pub(super) const REBUILD_EVERY: Duration = Duration::from_millis(500);
 
 /// How many replacements may follow each other at once.
 pub(super) const REBUILD_BURST: u32 = 3;
+
+/// Offers of the peer that may follow each other at once: two who add and remove many tracks at the same time do not
+/// come near.
+pub(super) const OFFER_BURST: u32 = 20;
+
+/// Between two offers, once the burst is used up. Nobody sees such a delay, and 256 peers who do their worst leave the
+/// service's rate to others.
+pub(super) const OFFER_EVERY: Duration = Duration::from_millis(200);

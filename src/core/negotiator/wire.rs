@@ -75,7 +75,7 @@ impl World {
 
     /// Mid and index of the wire section that carries our transport.
     pub fn wire_tag(slots: &[Slot]) -> Option<(String, u32)> {
-        let index = slots.iter().position(|slot| !slot.rejected)?;
-        Some((slots[index].mid.clone(), u32::try_from(index).ok()?))
+        let (index, slot) = slots.iter().enumerate().find(|(_, slot)| !slot.rejected)?;
+        Some((slot.mid.clone(), u32::try_from(index).ok()?))
     }
 }

@@ -20,8 +20,8 @@ use super::facts::{Line, LineKind, Round, Slot};
 use crate::core::io::{Codec, MediaKind, ReceiverSpec, SenderSpec, TrackKey};
 use crate::sdp::check::{Bundle, Direction, Remote, SectionKind};
 use crate::sdp::model::Sdp;
+use crate::sdp::section;
 use crate::sdp::transport::{Setup, Transport};
-use crate::sdp::{payload, section};
 
 /// m-lines of ours that the peer may make useless by new payload types before the connection is made anew: more than
 /// any program needs, few enough for a description.
@@ -189,8 +189,9 @@ impl World {
             let wanted = own(spec.track).is_some_and(|track| track.alive) && line.may_send();
             if wanted {
                 let slot = Slot::own(line, index);
-                match self.vacant(&slots, &slot) {
-                    Some(place) => slots[place] = slot,
+                let place = self.vacant(&slots, &slot);
+                match place.and_then(|place| slots.get_mut(place)) {
+                    Some(place) => *place = slot,
                     None => slots.push(slot),
                 }
             }
@@ -209,11 +210,12 @@ impl World {
     /// A wire m-line that is only known by name, with the internal line of that name.
     fn bound(&self, slot: &Slot) -> Slot {
         let index = self.lines.iter().position(|line| line.wire_mid() == slot.mid);
-        match index.filter(|_| slot.line.is_none() && !slot.rejected) {
+        let index = index.filter(|_| slot.line.is_none() && !slot.rejected);
+        match index.and_then(|index| Some((index, self.lines.get(index)?))) {
             None => slot.clone(),
-            Some(index) => match &self.lines[index].kind {
-                LineKind::Own(_) => Slot::own(&self.lines[index], index),
-                LineKind::Data => Slot::data(&self.lines[index], index),
+            Some((index, line)) => match &line.kind {
+                LineKind::Own(_) => Slot::own(line, index),
+                LineKind::Data => Slot::data(line, index),
                 LineKind::Peer => Slot {
                     line: Some(index),
                     usable: true,
@@ -365,8 +367,9 @@ impl World {
         }
         let used: Vec<u8> = self.lines.iter().map(|line| line.pt).collect();
         let mut line = Line::of_peer(section, policy, &used);
-        if let Some(free) = self.free_peer_line(&line, section, offer) {
-            self.lines[free].take_over(&section.mid);
+        let free = self.free_peer_line(&line, section, offer);
+        if let Some(free) = free.and_then(|index| self.lines.get_mut(index)) {
+            free.take_over(&section.mid);
             return;
         }
         if self.lines.iter().any(|other| other.mid == line.mid) {
@@ -489,5 +492,8 @@ pub(super) fn spare_pt(used: &[u8]) -> u8 {
 
 /// The codec that stands for a kind.
 pub(super) fn stand_in(kind: MediaKind) -> Codec {
-    payload::any_codec(kind)[0]
+    match kind {
+        MediaKind::Audio => Codec::Opus,
+        MediaKind::Video => Codec::Vp8,
+    }
 }

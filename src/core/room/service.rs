@@ -321,13 +321,20 @@ impl Room {
             true => self.roster.apply_snapshot(joined),
             false => self.roster.apply_delta(joined, &left),
         };
+        let refused = changes.iter().filter_map(|change| match change {
+            RosterChange::Refused(id) => Some(id),
+            _ => None,
+        });
+        if let Some((first, more)) = refused.clone().next().zip(refused.count().checked_sub(1)) {
+            self.refused(&first.clone(), more);
+        }
         for change in changes {
             match change {
                 RosterChange::Left(id) => self.remove_peer(now, &id),
                 RosterChange::Joined(id) => self.add_peer(now, id),
                 RosterChange::Kept(id) => self.swap_peer(now, &id),
                 RosterChange::MetadataChanged(id) => self.refresh_metadata(&id),
-                RosterChange::Refused(id) => self.refused(&id),
+                RosterChange::Refused(_) => {}
             }
         }
         if snapshot && self.state == RoomState::Reconnecting {
@@ -335,8 +342,13 @@ impl Room {
         }
     }
 
-    fn refused(&mut self, id: &PeerId) {
-        let message = format!("peer {id} is ignored: the room has more peers than max-peers allows");
+    /// One event, however many they are.
+    fn refused(&mut self, first: &PeerId, more: usize) {
+        let others = match more {
+            0 => "is".to_owned(),
+            more => format!("and {more} more are"),
+        };
+        let message = format!("peer {first} {others} ignored: the room has more peers than max-peers allows");
         self.event(RoomEvent::ServerError {
             code: "max_peers".to_owned(),
             message,

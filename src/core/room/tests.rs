@@ -5,6 +5,7 @@
 
 mod data;
 mod ending;
+mod floods;
 mod harness;
 mod hosts;
 mod joining;

@@ -59,8 +59,8 @@ fn rounds(seed: u64, rounds: u32, both: bool) -> Pair {
 
 #[test]
 fn a_thousand_tracks_that_come_and_go_one_after_the_other() {
-    for (seed, both) in [(1, false), (2, true)] {
-        let pair = rounds(seed, 1000, both);
+    for (seed, count, both) in [(1, 1000, false), (2, 200, true)] {
+        let pair = rounds(seed, count, both);
         for side in 0..2 {
             let lines = present(&pair, side).lines();
             assert!(lines <= 8, "side {side} has {lines} m-lines");
@@ -72,18 +72,13 @@ fn a_thousand_tracks_that_come_and_go_one_after_the_other() {
             assert!(pair.sides[side].problems.is_empty());
         }
         assert!(pair.largest < 10_000, "{} bytes", pair.largest);
-        println!(
-            "both: {both}, largest {}, lines {}",
-            pair.largest,
-            present(&pair, 1).lines()
-        );
     }
 }
 
 /// Several at a time, in any order, both sides at once, some descriptions lost.
 #[test]
 fn tracks_that_come_and_go_at_random() {
-    for seed in 0..20 {
+    for seed in 0..8 {
         let weather = Weather {
             loss: 3,
             until: ms(200 * 1000),
@@ -199,6 +194,7 @@ fn a_thousand_tracks_of_a_browser_that_stops_them() {
         let text = CHROMIUM_RECYCLED.replace("a=mid:3", &format!("a=mid:{mid}"));
         let offer = text.replace("a=group:BUNDLE 0 3", &format!("a=group:BUNDLE 0 {mid}"));
         let mut stopped = Sdp::parse(&offer).unwrap();
+        lone.pass(Duration::from_secs(1));
         lone.offer(&offer);
         assert_eq!(lone.directions()[1], (mid.clone(), "recvonly"));
         let routing = &lone.bin.as_ref().unwrap().routing;

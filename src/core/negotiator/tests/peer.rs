@@ -86,7 +86,7 @@ impl Lone {
         self.handle(NegotiatorInput::Session(self.generation, event));
     }
 
-    fn drain(&mut self) {
+    pub fn drain(&mut self) {
         let mut events = Vec::new();
         loop {
             while let Some(output) = self.negotiator.poll() {
