@@ -139,7 +139,19 @@ impl Negotiator {
             .iter_mut()
             .find(|sender| sender.track.key == track.key)
         {
-            Some(sender) => (sender.track, sender.alive) = (track, true),
+            Some(sender) => {
+                if sender.track != track {
+                    // A receiver keeps what its m-line has said first.
+                    let world = self.session.as_mut().map(|session| &mut session.world);
+                    if let Some(line) = world.and_then(|world| world.own_mut(track.key, &sender.mid)) {
+                        line.refused = true;
+                    }
+                    (sender.codec, sender.hopeless) = (None, false);
+                    sender.refused.clear();
+                    sender.mid = self.peer_formats.next_mid();
+                }
+                (sender.track, sender.alive) = (track, true);
+            }
             None => {
                 let mid = self.peer_formats.next_mid();
                 let (refused, codec) = (Vec::new(), None);

@@ -131,6 +131,13 @@ impl World {
             .find(|line| line.track() == Some(track) && line.wire_mid() == mid)
     }
 
+    /// The same, to be changed.
+    pub fn own_mut(&mut self, track: TrackKey, mid: &str) -> Option<&mut Line> {
+        self.lines
+            .iter_mut()
+            .find(|line| line.track() == Some(track) && line.wire_mid() == mid)
+    }
+
     /// webrtcbin knows of a data section.
     pub fn has_data(&self) -> bool {
         self.lines.iter().any(|line| line.kind == LineKind::Data)

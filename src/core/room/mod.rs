@@ -238,19 +238,21 @@ impl Room {
     }
 
     fn send_metadata(&mut self, now: Instant, to: &PeerId, key: TrackKey) {
-        let Some(published) = self.published.get(&key) else {
-            return;
-        };
-        let Some(metadata) = published.metadata.clone() else {
-            return;
-        };
-        let meta = TrackMeta {
+        if let Some(meta) = self.track_meta(key) {
+            self.signal(now, to, &meta.to_data(), Priority::Metadata);
+        }
+    }
+
+    /// What is said about a track, if anything.
+    fn track_meta(&self, key: TrackKey) -> Option<TrackMeta> {
+        let published = self.published.get(&key)?;
+        let metadata = published.metadata.clone()?;
+        Some(TrackMeta {
             track_id: published.track.track_id.clone(),
             metadata: Some(metadata),
             kind: Some(published.track.kind.as_str().to_owned()),
             stream_id: Some(published.track.stream_id.clone()),
-        };
-        self.signal(now, to, &meta.to_data(), Priority::Metadata);
+        })
     }
 
     fn add_track(&mut self, now: Instant, track: LocalTrack, metadata: Option<Metadata>) {
@@ -262,10 +264,28 @@ impl Room {
             None => {}
         }
         self.published.insert(key, Published { track, metadata });
+        self.check_metadata(key);
         let peers: Vec<PeerId> = self.peers.keys().cloned().collect();
         for peer in peers {
             self.publish(now, &peer, key);
         }
+    }
+
+    /// What no frame can carry is left out, and said once.
+    fn check_metadata(&mut self, key: TrackKey) {
+        let limit = self.client.max_message_size();
+        let Some(size) = self.track_meta(key).map(|meta| meta.to_data().to_string().len()) else {
+            return;
+        };
+        let Some(published) = self.published.get_mut(&key).filter(|_| size > limit) else {
+            return;
+        };
+        published.metadata = None;
+        let text = format!(
+            "the metadata of track {} is too large for the service ({size} bytes, at most {limit}) and is not sent:              make it smaller",
+            published.track.track_id
+        );
+        self.event(RoomEvent::Warning { text });
     }
 
     fn remove_track(&mut self, now: Instant, key: TrackKey) {

@@ -3,6 +3,7 @@
 //! `harness` is one room driven by hand, with the negotiator's model of webrtcbin for sessions. `sim` has several
 //! rooms around a server. In both, `ledger` checks the whole history of each room.
 
+mod checklist;
 mod data;
 mod ending;
 mod floods;

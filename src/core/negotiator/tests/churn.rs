@@ -223,6 +223,38 @@ fn a_thousand_tracks_of_a_browser_that_stops_them() {
     assert!(lone.bin.as_ref().unwrap().lines() <= 4);
 }
 
+/// Under the same key, in one turn: its stream, its id or its codecs are other ones.
+#[test]
+fn a_track_that_becomes_another_gets_another_line() {
+    let mut lone = Lone::polite();
+    for key in 1..3 {
+        lone.handle(NegotiatorInput::AddTrack(track(key, MediaKind::Video)));
+    }
+    lone.pass(Duration::from_secs(1));
+    lone.answer(&accept(&lone, "Brt8"));
+    lone.event(SessionEvent::Connection(ConnectionState::Connected));
+    for round in 0..100 {
+        let mut other = track(2, MediaKind::Video);
+        other.stream_id = format!("stream{round}");
+        lone.handle(NegotiatorInput::RemoveTrack(TrackKey(2)));
+        lone.handle(NegotiatorInput::AddTrack(other));
+        lone.pass(Duration::from_secs(1));
+        let sdp = lone.last().1.write();
+        let msids: Vec<&str> = sdp.lines().filter(|line| line.starts_with("a=msid:")).collect();
+        assert_eq!(
+            msids,
+            ["a=msid:s1 t1".to_owned(), format!("a=msid:stream{round} t2")]
+        );
+        lone.answer(&accept(&lone, "Brt8"));
+        assert_eq!(lone.bin.as_ref().unwrap().routing.sending.len(), 2);
+    }
+    assert_eq!(
+        (lone.sent.len(), lone.generations, lone.problems.len()),
+        (101, 1, 0)
+    );
+    assert!(lone.last().1.media.len() <= 3 && lone.bin.as_ref().unwrap().lines() <= 4);
+}
+
 /// Whatever makes the lines of ours useless one after the other, there is a bound: then a new webrtcbin takes over.
 #[test]
 fn lines_that_cannot_be_used_again_end_with_a_new_webrtcbin() {
