@@ -89,6 +89,7 @@ impl Debug for Connected {
             .field("is_reconnect", &self.is_reconnect)
             .field("max_message_size", &self.max_message_size)
             .field("ice_servers", &self.ice_servers)
+            .field("ice_servers_refused", &self.ice_servers_refused)
             .field("metadata", &Json(&self.metadata))
             .finish()
     }

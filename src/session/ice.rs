@@ -13,6 +13,9 @@ use crate::wire::{IceScheme, IceTransport, IceUrl, IceUrlError};
 /// libnice drops what goes beyond this number of relays per component (`NICE_CANDIDATE_MAX_TURN_SERVERS`).
 pub const MAX_RELAYS: usize = 8;
 
+/// Places for relays over TCP when there are too many: TLS comes here as TCP to a tunnel.
+const TCP_RELAYS: usize = 3;
+
 /// What webrtcbin is given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IcePlan {
@@ -77,7 +80,21 @@ pub fn plan(servers: &[IceServer]) -> IcePlan {
             }
         }
     }
+    if plan.relays.len() > MAX_RELAYS {
+        plan.relays = choose(std::mem::take(&mut plan.relays));
+        plan.warnings
+            .push(format!("more than {MAX_RELAYS} relays are not used"));
+    }
     plan
+}
+
+/// The best [`MAX_RELAYS`]: the first ones over UDP, and [`TCP_RELAYS`] over TCP for networks that let nothing else out.
+fn choose(relays: Vec<Relay>) -> Vec<Relay> {
+    let is_udp = |relay: &Relay| relay.transport == IceTransport::Udp;
+    let (mut udp, mut tcp): (Vec<Relay>, Vec<Relay>) = relays.into_iter().partition(is_udp);
+    tcp.truncate(TCP_RELAYS.max(MAX_RELAYS.saturating_sub(udp.len())));
+    udp.truncate(MAX_RELAYS.saturating_sub(tcp.len()));
+    udp.into_iter().chain(tcp).collect()
 }
 
 fn add(plan: &mut IcePlan, server: &IceServer, url: &str) -> Result<(), String> {
@@ -112,9 +129,6 @@ fn add_relay(plan: &mut IcePlan, server: &IceServer, url: &IceUrl<'_>) -> Result
     let (Some(user), Some(password)) = (&server.username, &server.credential) else {
         return Err("a turn: server without user name and credential is not used".into());
     };
-    if plan.relays.len() >= MAX_RELAYS {
-        return Err(format!("more than {MAX_RELAYS} relays are not used"));
-    }
     // Without `transport` webrtcbin makes two relays of it; RFC 7065 means UDP.
     let relay = Relay {
         url: Secret::new(format!(
@@ -268,10 +282,31 @@ mod tests {
     }
 
     #[test]
+    fn udp_comes_first_and_tcp_keeps_places() {
+        let hosts = |udp: usize, tcp: usize| -> Vec<String> {
+            let udp = (0..udp).map(|n| server(&format!("turn:u{n}")));
+            let tcp = (0..tcp).map(|n| server(&format!("turn:t{n}?transport=tcp")));
+            let servers: Vec<_> = tcp.chain(udp).collect();
+            plan(&servers)
+                .relays
+                .into_iter()
+                .map(|relay| relay.host)
+                .collect()
+        };
+        assert_eq!(hosts(6, 6).join(" "), "u0 u1 u2 u3 u4 t0 t1 t2");
+        assert_eq!(hosts(9, 1).join(" "), "u0 u1 u2 u3 u4 u5 u6 t0");
+        assert_eq!(hosts(1, 9).join(" "), "u0 t0 t1 t2 t3 t4 t5 t6");
+        assert_eq!(hosts(0, 10).len(), 8);
+        // Few enough: as they come.
+        assert_eq!(hosts(2, 1).join(" "), "t0 u0 u1");
+    }
+
+    #[test]
     fn relays_are_bounded_and_unique() {
         let many: Vec<_> = (0..20).map(|n| server(&format!("turn:h{}", n / 2))).collect();
         let plan = plan(&many);
-        assert_eq!(plan.relays.len(), MAX_RELAYS);
+        assert_eq!((plan.relays.len(), plan.warnings.len()), (MAX_RELAYS, 1));
+        assert_eq!(plan.relays[7].host, "h7");
         assert!(!format!("{plan:?}").contains("1700"));
         let anonymous = IceServer {
             urls: vec!["turn:h".into()],

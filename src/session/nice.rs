@@ -213,7 +213,9 @@ fn look_up() -> Option<Functions> {
         }
         let symbol = |name: &CStr| libc::dlsym(library, name.as_ptr());
         Some(Functions {
-            restart: std::mem::transmute::<*mut libc::c_void, Option<RestartFn>>(symbol(c"nice_agent_restart"))?,
+            restart: std::mem::transmute::<*mut libc::c_void, Option<RestartFn>>(symbol(
+                c"nice_agent_restart",
+            ))?,
             forget_relays: std::mem::transmute::<*mut libc::c_void, Option<ForgetRelaysFn>>(symbol(
                 c"nice_agent_forget_relays",
             ))?,

@@ -49,6 +49,8 @@ pub struct Welcome {
     pub max_message_size: usize,
     /// ICE servers, if the welcome has an acceptable list.
     pub ice_servers: Option<Vec<IceServer>>,
+    /// There is a list, and it is not acceptable.
+    pub ice_servers_refused: bool,
     /// The token's private metadata, as far as the application is concerned.
     pub metadata: Option<Metadata>,
 }
@@ -292,6 +294,7 @@ impl Reader {
             server_time,
             expires_at,
             max_message_size,
+            ice_servers_refused: list.is_some() && ice_servers.is_none(),
             ice_servers,
             metadata,
         })

@@ -17,6 +17,7 @@ import subprocess
 import sys
 
 RELAY = "10.77.0.1"
+RELAY6 = "fd77::1"
 CLONE_NEWNET = 0x40000000
 INSIDE = "METERED_TEST_ISOLATED"
 NAMES = pathlib.Path("/run/netns")
@@ -107,6 +108,19 @@ class Network:
         host.ip("address", "flush", "dev", "eth0", "scope", "global")
         host.ip("address", "add", f"10.77.{number}.{last}/24", "dev", "eth0")
         host.ip("route", "add", "default", "via", f"10.77.{number}.1")
+
+    def add_ipv6(self):
+        """The same picture with fd77::1, fd77:1::2 and fd77:2::2. These are never forwarded."""
+        self.relay.ip("address", "add", f"{RELAY6}/128", "dev", "lo")
+        for number, host in ((1, self.publisher), (2, self.viewer)):
+            for place, device, last in ((host, "eth0", 2), (self.relay, host.name, 1)):
+                # Without a search for others who have it, or it would be no good for seconds.
+                place.ip("address", "add", f"fd77:{number}::{last}/64", "dev", device, "nodad")
+            host.ip("route", "add", "default", "via", f"fd77:{number}::1")
+
+    def remove_ipv4(self):
+        for host in (self.publisher, self.viewer):
+            host.ip("-4", "address", "flush", "dev", "eth0")
 
     def forward(self, yes):
         """Whether publisher and viewer reach each other."""

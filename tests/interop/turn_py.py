@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from coturn import Coturn
 from elements_lab import Lab, Pipeline, eventually
-from netns import RELAY, Network, Tunnel, isolate
+from netns import RELAY, RELAY6, Network, Tunnel, isolate
 
 SECRET = "north"
 PICTURES = 30
@@ -215,6 +215,29 @@ class Browser(TurnTest):
         print(f"{PICTURES} pictures {time.monotonic() - begin:.1f} s after the restart", file=sys.stderr)
         self.assertIsNone(sink.find(message="metered-negotiation-error"), sink)
         self.assertIsNone(sink.find(message="metered-peer-state-changed", state="reconnecting"), sink)
+
+
+class Ipv6(TurnTest):
+    """The relay gives addresses of the family it is asked over, as libnice does not say which it wants."""
+
+    async def relayed(self, *urls, properties=""):
+        coturn = await self.coturn("--allocation-default-address-family=keep", address=RELAY6)
+        servers = await self.call(coturn, *urls, properties=properties)
+        self.assertRelayed(coturn, *(server["username"] for server in servers))
+
+    async def test_beside_ipv4(self):
+        self.network.add_ipv6()
+        await self.relayed(f"turn:[{RELAY6}]:3478?transport=udp")
+
+    async def test_hosts_without_ipv4(self):
+        self.network.add_ipv6()
+        self.network.remove_ipv4()
+        await self.relayed(f"turn:[{RELAY6}]")
+
+    async def test_hosts_without_ipv4_over_tcp(self):
+        self.network.add_ipv6()
+        self.network.remove_ipv4()
+        await self.relayed(f"turn:[{RELAY6}]:3478?transport=tcp")
 
 
 class WithDirectPath(TurnTest):

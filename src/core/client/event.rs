@@ -138,6 +138,8 @@ pub struct Connected {
     pub max_message_size: usize,
     /// The welcome's ICE servers; `None` leaves the former ones in place.
     pub ice_servers: Option<Vec<IceServer>>,
+    /// The welcome has a list of them that is not acceptable, so it counts for nothing.
+    pub ice_servers_refused: bool,
     /// The token's private metadata without the ICE servers.
     pub metadata: Option<Metadata>,
 }

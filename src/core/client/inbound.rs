@@ -136,6 +136,7 @@ impl Client {
             is_reconnect,
             max_message_size: welcome.max_message_size,
             ice_servers: welcome.ice_servers,
+            ice_servers_refused: welcome.ice_servers_refused,
             metadata: welcome.metadata,
         }));
         for tracked in self.tracked.values_mut() {

@@ -120,8 +120,17 @@ impl Room {
             peer_id: own_id,
             is_reconnect,
             ice_servers,
+            ice_servers_refused,
             ..
         } = connected;
+        if ice_servers_refused && self.config.ice_servers.is_none() {
+            // As in the SDKs; but there nobody hears of it, and calls that need a relay just fail.
+            self.event(RoomEvent::Warning {
+                text: "the list of ICE servers that the service gave is not used: every entry must have stun:, stuns:, turn: \
+                       or turns: URLs, and there may be 16 entries with 64 URLs; see iceServers of the token's metadata"
+                    .into(),
+            });
+        }
         self.own_id = Some(own_id.clone());
         self.roster.set_own(own_id);
         if let (None, Some(servers)) = (&self.config.ice_servers, ice_servers) {

@@ -465,7 +465,8 @@ fn a_restart_has_the_relays_of_the_newest_welcome() {
                 lone.offer(&restarted(&reoffer(&lone), round));
             }
             let renewed = SessionCommand::RenewRelays(ice_servers.clone());
-            let at = |wanted: &dyn Fn(&SessionCommand) -> bool| lone.commands.iter().position(wanted).unwrap();
+            let at =
+                |wanted: &dyn Fn(&SessionCommand) -> bool| lone.commands.iter().position(wanted).unwrap();
             let restart = at(&|command| matches!(command, SessionCommand::RestartIce { .. }));
             assert!(at(&|command| *command == renewed) < restart);
             // Under the new credentials only the newest relay is named.

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::harness::Harness;
 use super::{bag, config, id, ms};
 use crate::core::events::{RoomEvent, RoomInput, RoomState};
-use crate::core::io::Machine;
+use crate::core::io::{Machine, NetInput};
 
 #[test]
 fn c073_subscribes_after_the_welcome_and_is_joined_at_the_ack() {
@@ -139,4 +139,36 @@ fn a_member_that_comes_again_never_reuses_a_generation() {
     let state = crate::core::io::ConnectionState::Connected;
     room.session("z", first, crate::core::io::SessionEvent::Connection(state));
     assert!(room.log.is_empty());
+}
+
+#[test]
+fn a_list_of_ice_servers_that_is_refused_is_told() {
+    let warnings = |servers: serde_json::Value| {
+        let mut room = Harness::new();
+        room.input(RoomInput::Join);
+        room.open();
+        room.frame(json!({
+            "type": "welcome", "peerId": "m", "serverTime": 1, "maxMessageSize": 65536,
+            "metadata": {"iceServers": servers},
+        }));
+        let warning = |event: &&RoomEvent| matches!(event, RoomEvent::Warning { .. });
+        room.events.iter().filter(warning).count()
+    };
+    assert_eq!(warnings(json!([{"urls": "stun:a"}, {"urls": "http:b"}])), 1);
+    assert_eq!(warnings(json!([{"urls": "stun:a"}, {"urls": "stun:b"}])), 0);
+    assert_eq!(warnings(json!([])), 0);
+}
+
+#[test]
+fn other_addresses_of_this_machine_probe_the_service() {
+    let mut room = Harness::joined(&[]);
+    let addresses = vec![[10, 0, 0, 9].into()];
+    room.net(NetInput::AddressesChanged(addresses.clone()));
+    assert_eq!(room.sent().last().unwrap()["type"], "ping");
+    room.frame(json!({"type": "pong"}));
+    room.pass(ms(10_000));
+    assert_eq!(room.log_of(&["state", "close"]), [""; 0]);
+    room.net(NetInput::AddressesChanged(addresses));
+    room.pass(ms(4_000));
+    assert_eq!(room.log_of(&["state"]), ["state Reconnecting"]);
 }
