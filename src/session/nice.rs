@@ -293,6 +293,8 @@ mod tests {
         let bin =
             super::super::webrtcbin::WebrtcBin::new(&config, &super::super::ice::plan(&[]), 50).unwrap();
         assert!(bin.can_restart());
+        // No stream yet.
+        assert!(bin.renew_relays(&[]).is_err());
         bin.restart_ice(true).unwrap();
         assert_eq!(
             functions().map(|f| f.restart as usize),

@@ -20,11 +20,13 @@ fn ufrag(sdp: &str) -> &str {
 impl Call {
     /// One round that starts ICE anew, as the negotiators do it; returns offer and answer.
     fn restart(&mut self, from: usize) -> (String, String) {
+        self.send(from, SessionCommand::RenewRelays(Vec::new()));
         self.send(from, SessionCommand::CreateOffer(IceCredentials::New));
         let offer = self.event(from, "OfferCreated", |event| match event {
             SessionEvent::OfferCreated(sdp) => Some(sdp.clone()),
             _ => None,
         });
+        self.send(1 - from, SessionCommand::RenewRelays(Vec::new()));
         self.send(1 - from, SessionCommand::RestartIce { controlling: false });
         self.set(1 - from, SessionCommand::SetRemote(SdpKind::Offer, offer.clone()));
         self.send(1 - from, SessionCommand::CreateAnswer(IceCredentials::New));

@@ -109,8 +109,14 @@ fn a_receiver_whose_peer_does_not_follow_makes_the_connection_anew() {
 fn a_receiver_whose_peer_says_nothing_makes_the_connection_anew() {
     for polite in [true, false] {
         let mut lone = silent(polite);
-        lone.pass(s(40));
-        assert!(lone.generations >= 2, "{}", lone.generations);
+        let offers = lone.sent.len();
+        lone.pass(s(5));
+        // Once more, and then time for a peer that stands still.
+        assert_eq!((lone.generations, lone.sent.len()), (1, offers + 1));
+        lone.pass(s(13));
+        assert_eq!((lone.generations, lone.sent.len()), (1, offers + 1));
+        lone.pass(s(4));
+        assert_eq!(lone.generations, 2);
         assert_eq!(states(&lone).last(), Some(&PeerState::Reconnecting));
     }
 }
