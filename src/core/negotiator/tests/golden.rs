@@ -15,14 +15,23 @@ pub const CHROMIUM_DATA: &str = include_str!("../../../../tests/fixtures/sdp/chr
 const CHROMIUM_STOPPED: &str = include_str!("../../../../tests/fixtures/sdp/chromium-stopped.sdp");
 pub const CHROMIUM_RECYCLED: &str = include_str!("../../../../tests/fixtures/sdp/chromium-recycled.sdp");
 const FIREFOX: &str = include_str!("../../../../tests/fixtures/sdp/firefox-offer.sdp");
+const FIREFOX_DATA: &str = include_str!("../../../../tests/fixtures/sdp/firefox-offer-data.sdp");
+const FIREFOX_ANSWER: &str = include_str!("../../../../tests/fixtures/sdp/firefox-answer.sdp");
+/// libwebrtc without a browser, of some years ago.
+const WRTC: &str = include_str!("../../../../tests/fixtures/sdp/wrtc-offer.sdp");
+const WRTC_DATA: &str = include_str!("../../../../tests/fixtures/sdp/wrtc-offer-data.sdp");
+const WRTC_ANSWER: &str = include_str!("../../../../tests/fixtures/sdp/wrtc-answer.sdp");
 const AIORTC: &str = include_str!("../../../../tests/fixtures/sdp/aiortc-offer.sdp");
 const WEBRTCBIN: &str = include_str!("../../../../tests/fixtures/sdp/webrtcbin-offer.sdp");
-const ALL: [&str; 7] = [
+const ALL: [&str; 10] = [
     CHROMIUM,
     CHROMIUM_DATA,
     CHROMIUM_STOPPED,
     CHROMIUM_RECYCLED,
     FIREFOX,
+    FIREFOX_DATA,
+    WRTC,
+    WRTC_DATA,
     AIORTC,
     WEBRTCBIN,
 ];
@@ -89,6 +98,7 @@ fn first_offers_are_answered() {
     for (text, expected) in [
         (CHROMIUM, [("0", "recvonly", "111"), ("1", "recvonly", "96")]),
         (FIREFOX, [("0", "recvonly", "109"), ("1", "recvonly", "120")]),
+        (WRTC, [("0", "recvonly", "111"), ("1", "recvonly", "96")]),
         (AIORTC, [("0", "recvonly", "96"), ("1", "recvonly", "97")]),
         (
             WEBRTCBIN,
@@ -116,6 +126,67 @@ fn first_offers_are_answered() {
                 .all(|c| c.sdp_mid.as_deref() == Some(expected[0].0))
         );
         assert_eq!(lone.candidates.len(), 3);
+    }
+}
+
+/// What they say to an offer of sound and pictures, when they only watch.
+#[test]
+fn answers_are_taken() {
+    for text in [FIREFOX_ANSWER, WRTC_ANSWER] {
+        let mut lone = Lone::polite();
+        for (key, kind) in [(1, MediaKind::Audio), (2, MediaKind::Video)] {
+            lone.handle(NegotiatorInput::AddTrack(track(key, kind)));
+        }
+        lone.pass(Duration::from_secs(2));
+        let (kind, offer) = lone.last();
+        assert_eq!(kind, SdpKind::Offer);
+        // The answer was to another offer: with other mids, which were as long.
+        let theirs = Sdp::parse(text).unwrap();
+        let answer = theirs
+            .bundle()
+            .iter()
+            .zip(offer.bundle())
+            .fold(text.to_owned(), |text, (old, new)| text.replace(old, new));
+        lone.answer(&answer);
+        lone.event(SessionEvent::Connection(ConnectionState::Connected));
+        lone.pass(Duration::from_secs(60));
+        let routing = &lone.bin.as_ref().unwrap().routing;
+        assert_eq!(routing.sending, offer.bundle());
+        assert!(routing.receiving.is_empty());
+        assert_eq!((lone.sent.len(), lone.generations), (1, 1), "no loop");
+        assert!(lone.problems.is_empty());
+    }
+}
+
+/// The application's data channel comes first, its media later.
+#[test]
+fn a_channel_alone_is_answered() {
+    for (text, then) in [(FIREFOX_DATA, FIREFOX), (WRTC_DATA, WRTC)] {
+        let mut lone = Lone::polite();
+        lone.offer(text);
+        assert_eq!(lone.last().0, SdpKind::Answer);
+        assert_eq!(directions(&lone), pairs(&[("0", "none")]));
+        lone.event(SessionEvent::Connection(ConnectionState::Connected));
+        let mut more = Sdp::parse(text).unwrap();
+        let credentials =
+            ["ice-ufrag", "ice-pwd"].map(|key| more.media[0].attribute(key).unwrap().to_owned());
+        for (media, mid) in Sdp::parse(then).unwrap().media.into_iter().zip(["1", "2"]) {
+            more.media.push(media);
+            let media = more.media.last_mut().unwrap();
+            media.set("mid", mid);
+            media.set("ice-ufrag", &credentials[0]);
+            media.set("ice-pwd", &credentials[1]);
+            if media.has("fingerprint") {
+                let own = more.media[0].attribute("fingerprint").unwrap().to_owned();
+                more.media.last_mut().unwrap().set("fingerprint", &own);
+            }
+        }
+        more.set_bundle(&["0", "1", "2"].map(str::to_owned));
+        lone.offer(&more.write());
+        let expected = [("0", "none"), ("1", "recvonly"), ("2", "recvonly")];
+        assert_eq!(directions(&lone), pairs(&expected));
+        assert_eq!((lone.sent.len(), lone.generations), (2, 1), "in place");
+        assert!(lone.problems.is_empty());
     }
 }
 
