@@ -176,6 +176,16 @@ class Pipeline:
         return f"pipeline: {self.records[-25:]} {self.pictures} {self.sounds}"
 
 
+def on_time(track, per_second):
+    """Seconds until the next frame of a track. What a busy machine could not make in time is left out."""
+    now = time.monotonic()
+    track.started = track.started or now
+    ahead = track.started + track.count / per_second - now
+    if ahead < -0.5:
+        track.count = int((now - track.started) * per_second)
+    return max(0, ahead)
+
+
 class Screen(MediaStreamTrack):
     """Pictures that change, 30 a second."""
 
@@ -187,8 +197,7 @@ class Screen(MediaStreamTrack):
         self.count = 0
 
     async def recv(self):
-        self.started = self.started or time.monotonic()
-        await asyncio.sleep(max(0, self.started + self.count / 30 - time.monotonic()))
+        await asyncio.sleep(on_time(self, 30))
         if self.readyState != "live":
             raise MediaStreamError
         frame = av.VideoFrame(*SIZE, "yuv420p")
@@ -211,8 +220,7 @@ class Tone(MediaStreamTrack):
         self.period = [round(8000 * math.sin(2 * math.pi * hertz * n / RATE)) for n in range(RATE)]
 
     async def recv(self):
-        self.started = self.started or time.monotonic()
-        await asyncio.sleep(max(0, self.started + self.count / RATE - time.monotonic()))
+        await asyncio.sleep(on_time(self, RATE))
         if self.readyState != "live":
             raise MediaStreamError
         frame = av.AudioFrame(format="s16", layout="mono", samples=960)

@@ -5,6 +5,7 @@
 //   orders    whether it makes a difference who comes first
 //   flags     for the server
 //   sample    which rows are run every time; the others are with METERED_MATRIX=full
+//   known     why a row cannot work, if so
 //   run       what happens, told to a Meeting
 import assert from "node:assert/strict";
 import { sleep } from "../browser/process.mjs";
@@ -145,6 +146,8 @@ export const SCENARIOS = [
       { kind: "wrtc", against: "src", manners: "impolite" },
       { kind: "element", against: "src", manners: "polite" },
     ],
+    known: ({ kind, against }) =>
+      kind === "aiortc" && against === "src" && "a new connection loses aiortc's second video: docs/upstream.md",
     async run(meeting) {
       const { against } = meeting;
       await meeting.begin({ kinds: against === "src" ? BOTH : undefined });
@@ -278,7 +281,6 @@ export const SCENARIOS = [
   {
     name: "a peer is replaced unnoticed",
     against: ELEMENTS,
-    flags: GRACE,
     sample: [
       { kind: "chromium", against: "sink", manners: "polite" },
       { kind: "aiortc", against: "src", manners: "impolite" },
@@ -286,6 +288,8 @@ export const SCENARIOS = [
     async run(meeting) {
       await meeting.begin({ kinds: BOTH });
       await meeting.flows();
+      // Nothing of the old socket reaches the server any more, not even its end.
+      await meeting.room.hook("freeze", { peerId: meeting.peerId, frozen: true });
       await (meeting.peer.close ?? meeting.peer.kill).call(meeting.peer);
       await meeting.startPeer({ kinds: BOTH });
       await meeting.flows();
