@@ -93,9 +93,10 @@ class Member:
         return stream.id
 
     async def unpublish(self, stream):
-        # Its tracks go on: a sender of aiortc whose track ends while it is asked for a frame never sends again, and
-        # the next stream would have this sender.
-        self.peer.remove_stream(self.streams.pop(stream))
+        gone = self.streams.pop(stream)
+        self.peer.remove_stream(gone)
+        for track in gone.get_tracks():
+            track.stop()
 
     async def openChannel(self, peerId):  # noqa: N802, N803: the words of the other members
         entry = self.remotes[peerId]
