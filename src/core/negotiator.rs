@@ -11,13 +11,14 @@
 //!   that we send, and have nothing to send, we offer all the same. Where there is no layout to offer, a data section
 //!   carries the new transport; the peer offers its media on it, and forgets ours.
 //! * **A new path for the connection there is**, when either side restarts ICE or the path is lost.
+//! * **A gap of the signalling is no reason** either, where both sides keep the connection over it (`keeping`).
 //! * **Every offer has a watchdog**, every failure leads to a new generation, at most `timing::LADDER` times.
 //!
 //! Submodules: `world` (with `generated` and `wire`) translates between the SDP of the wire and that of webrtcbin,
 //! `facts` holds the m-lines, `offering` and `answering` are the two halves of a round, `restart` gives a generation a
 //! new path, `recovery` replaces it, `addresses` says when this machine's own are others, `layout` is what passes from one
-//! generation to the next, `recycling` bounds the m-lines, `candidates` and `media` do what
-//! their names say, `timing` has every duration with its reason.
+//! generation to the next, `keeping` what outlives the signalling, `recycling` bounds the m-lines, `throttle` the offers
+//! of the peer, `candidates` and `media` do what their names say, `timing` has every duration with its reason.
 //!
 //! Later stages: SSRCs are new with every generation.
 
@@ -28,6 +29,7 @@ mod answering;
 mod candidates;
 mod facts;
 mod generated;
+mod keeping;
 mod layout;
 mod media;
 mod offering;
@@ -54,6 +56,7 @@ use crate::sdp::transport::Transport;
 use crate::wire::{IceCandidate, RtcSignal, SdpKind};
 use candidates::{Inbox, Outbox};
 use facts::Round;
+use keeping::Keeping;
 use layout::Layout;
 use media::Sender;
 use recovery::Recovery;
@@ -61,6 +64,7 @@ use restart::{Restart, credentials};
 use throttle::Throttle;
 use world::World;
 
+pub use keeping::Gap;
 pub use types::{
     LocalTrack, NegotiatorConfig, NegotiatorInput, NegotiatorOutput, PeerState, Problem, ReceivePolicy,
     RemoteTrack,
@@ -162,6 +166,7 @@ pub struct Negotiator {
     recovery: Recovery,
     restart: Restart,
     liveness: Liveness,
+    keeping: Keeping,
     /// When we make an offer, if one is due.
     offer_at: Option<Instant>,
     /// The peer has announced an offer.
@@ -201,6 +206,7 @@ impl Negotiator {
             recovery: Recovery::default(),
             restart: Restart::default(),
             liveness: Liveness::default(),
+            keeping: Keeping::default(),
             offer_at: None,
             expect_until: None,
             offered_at: None,
@@ -270,6 +276,7 @@ impl Negotiator {
         }
         self.throttle_timeout(now);
         self.liveness_timeout(now);
+        self.keeping_timeout(now);
         self.recovery_timeout(now);
         self.watchdog_timeout(now);
         self.yield_timeout(now);
@@ -291,6 +298,7 @@ impl Negotiator {
             self.recovery.next(),
             self.liveness.deadline(),
             self.throttle.deadline(),
+            self.keeping.deadline(),
         ];
         [offer, self.watchdog_at, self.yield_at()]
             .into_iter()
@@ -387,6 +395,11 @@ impl Negotiator {
                 (session.connected, session.was_connected) = (true, true);
                 self.recovery.connected();
                 self.restart.connected();
+                self.keeping.heard(now);
+                if self.keeping.is_paused() {
+                    // It has come back by itself before the peer could be asked.
+                    self.restart.wanted = false;
+                }
                 self.set_state(PeerState::Connected);
                 let patience = self.patience();
                 self.liveness.connected(now, patience);
@@ -410,6 +423,7 @@ impl Negotiator {
     fn reset(&mut self, now: Instant) {
         let missed = self.will_be_missed();
         self.dispose();
+        self.keeping.resume();
         self.recovery = self.recovery.restarted(missed);
         (self.pending, self.ignored, self.expect_until) = (None, None, None);
         self.throttle.clear();
@@ -450,9 +464,11 @@ impl Negotiator {
             session,
             rng,
             peer_formats,
+            config,
             ..
         } = self;
-        session.get_or_insert_with(|| Session::new(World::new(rng.u64(..), peer_formats.cname())))
+        session
+            .get_or_insert_with(|| Session::new(World::new(rng.u64(..), peer_formats.cname(), config.keeps)))
     }
 
     /// Throws the webrtcbin away, and with it everything that belongs to it.
@@ -461,6 +477,7 @@ impl Negotiator {
         (self.offered_at, self.watchdog_at, self.resent, self.offer_at) = (None, None, false, None);
         self.recovery.disposed();
         self.restart = Restart::default();
+        self.keeping.disposed();
         self.liveness.gone();
         let Some(session) = self.session.take() else {
             return;

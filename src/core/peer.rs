@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::io::Generation;
 use super::metadata::TrackMetaCache;
 use super::negotiator::{
-    Negotiator, NegotiatorConfig, NegotiatorInput, NegotiatorOutput, PeerState, RemoteTrack,
+    Gap, Negotiator, NegotiatorConfig, NegotiatorInput, NegotiatorOutput, PeerState, RemoteTrack,
 };
 use crate::wire::Metadata;
 
@@ -17,6 +17,8 @@ pub(super) struct RemotePeer {
     pub tracks: TrackMetaCache,
     /// The public state.
     pub state: PeerState,
+    /// The service says that the peer has left, but it keeps its connection: until when we wait for it.
+    pub away: Option<Instant>,
     negotiator: Negotiator,
     base: u32,
 }
@@ -28,6 +30,7 @@ impl RemotePeer {
             metadata,
             tracks: TrackMetaCache::default(),
             state: PeerState::Idle,
+            away: None,
             negotiator: Negotiator::new(config, now),
             base: base.0,
         }
@@ -35,7 +38,40 @@ impl RemotePeer {
 
     /// Gives the peer a new connection, as the SDKs do after a reconnect (service protocol §4.6, "swap").
     pub fn swap(&mut self, config: NegotiatorConfig, now: Instant) {
+        self.away = None;
         self.negotiator.renew(now, config);
+    }
+
+    /// Signals do not reach the peer: it has left, as the service says, or we have lost the service.
+    pub fn pause(&mut self, now: Instant) {
+        self.negotiator.pause(now);
+    }
+
+    /// Signals reach the peer again, and its connection was kept.
+    pub fn resume(&mut self, now: Instant, gap: Gap) {
+        self.away = None;
+        self.negotiator.resume(now, gap);
+    }
+
+    /// Whether its connection need not be made anew.
+    pub fn is_keepable(&self, now: Instant) -> bool {
+        self.negotiator.is_keepable(now)
+    }
+
+    /// It is away, and for too long, or its connection has ended.
+    pub fn is_lost(&self, now: Instant) -> bool {
+        self.away
+            .is_some_and(|until| until <= now || !self.is_keepable(now))
+    }
+
+    /// What tells it that our connection ends, if it would not see it otherwise.
+    pub fn farewell(&self) -> Option<String> {
+        self.negotiator.farewell()
+    }
+
+    /// Some connection was said farewell to.
+    pub fn hear_farewell(&mut self, connection: &str) {
+        self.negotiator.hear_farewell(connection);
     }
 
     pub fn handle(&mut self, now: Instant, input: NegotiatorInput) {
@@ -62,7 +98,11 @@ impl RemotePeer {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.negotiator.poll_timeout()
+        let away = self.away.map(|until| match self.negotiator.keepable_until() {
+            Some(silent) => until.min(silent),
+            None => until,
+        });
+        self.negotiator.poll_timeout().into_iter().chain(away).min()
     }
 
     pub fn poll(&mut self) -> Option<NegotiatorOutput> {

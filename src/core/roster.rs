@@ -14,6 +14,10 @@ pub enum RosterChange {
     Kept(PeerId),
     /// A member has gone.
     Left(PeerId),
+    /// A member has gone, but is kept for a while.
+    Away(PeerId),
+    /// One that was away is there again, as presence says that is no snapshot.
+    Returned(PeerId),
     /// A member's public metadata is different from before.
     MetadataChanged(PeerId),
     /// The room is full; this member is ignored, also when others leave.
@@ -28,6 +32,8 @@ pub struct Roster {
     ghosts: BTreeSet<PeerId>,
     limit: usize,
     peers: BTreeMap<PeerId, Option<Metadata>>,
+    /// Those of them who have gone, but are kept.
+    away: BTreeSet<PeerId>,
 }
 
 impl Roster {
@@ -43,6 +49,7 @@ impl Roster {
             ghosts: BTreeSet::new(),
             limit: limit.min(PEERS_MAX),
             peers: BTreeMap::new(),
+            away: BTreeSet::new(),
         }
     }
 
@@ -98,35 +105,68 @@ impl Roster {
 
     /// Forgets everybody: the room is left.
     pub fn clear(&mut self) -> Vec<PeerId> {
+        self.away.clear();
         std::mem::take(&mut self.peers).into_keys().collect()
     }
 
+    /// Forgets one who was away.
+    pub fn forget(&mut self, peer: &PeerId) {
+        if self.away.remove(peer) {
+            self.peers.remove(peer);
+        }
+    }
+
+    /// We cannot be told of returns any more: until the next snapshot nobody is known to be away.
+    pub fn forget_absences(&mut self) {
+        self.away.clear();
+    }
+
+    /// Somebody is not there any more.
+    fn drop(&mut self, peer: PeerId, keep: &dyn Fn(&PeerId) -> bool) -> Option<RosterChange> {
+        if !self.peers.contains_key(&peer) {
+            return None;
+        }
+        if keep(&peer) {
+            return self.away.insert(peer.clone()).then_some(RosterChange::Away(peer));
+        }
+        self.away.remove(&peer);
+        self.peers.remove(&peer);
+        Some(RosterChange::Left(peer))
+    }
+
     /// Presence as changes: first those who came, then those who went. Members who come again only bring their
-    /// metadata, unknown ones who go are ignored.
+    /// metadata, unknown ones who go are ignored, and so are, for now, those who go and are to be kept.
     pub fn apply_delta(
         &mut self,
         joined: Vec<(PeerId, Option<Metadata>)>,
         left: &[PeerId],
+        keep: &dyn Fn(&PeerId) -> bool,
     ) -> Vec<RosterChange> {
         let mut changes = Vec::new();
         for (peer, metadata) in joined {
-            match self.add(peer, metadata) {
+            let returned = self.away.remove(&peer);
+            match self.add(peer.clone(), metadata) {
                 Some(RosterChange::Kept(_)) | None => {}
                 Some(change) => changes.push(change),
+            }
+            if returned {
+                changes.push(RosterChange::Returned(peer));
             }
         }
         for peer in left {
             self.ghosts.remove(peer);
-            if self.peers.remove(peer).is_some() {
-                changes.push(RosterChange::Left(peer.clone()));
-            }
+            changes.extend(self.drop(peer.clone(), keep));
         }
         changes
     }
 
     /// Presence as the whole list, after a reconnect: first those who are gone, then the list in its order, each
     /// member once. `MetadataChanged` comes before the `Kept` of the same member.
-    pub fn apply_snapshot(&mut self, joined: Vec<(PeerId, Option<Metadata>)>) -> Vec<RosterChange> {
+    pub fn apply_snapshot(
+        &mut self,
+        joined: Vec<(PeerId, Option<Metadata>)>,
+        keep: &dyn Fn(&PeerId) -> bool,
+    ) -> Vec<RosterChange> {
         if self.own.is_none() {
             return Vec::new();
         }
@@ -135,14 +175,17 @@ impl Roster {
         let gone: Vec<PeerId> = self.peers.keys().filter(gone).cloned().collect();
         let mut changes = Vec::new();
         for peer in gone {
-            self.peers.remove(&peer);
-            changes.push(RosterChange::Left(peer));
+            // Whoever had the id that is ours now is gone for good.
+            let other = |peer: &PeerId| Some(peer) != self.own.as_ref() && keep(peer);
+            let other = other(&peer);
+            changes.extend(self.drop(peer, &|_| other));
         }
         let mut seen = BTreeSet::new();
         for (peer, metadata) in joined {
             if !seen.insert(peer.clone()) {
                 continue;
             }
+            self.away.remove(&peer);
             match self.add(peer, metadata) {
                 Some(RosterChange::MetadataChanged(peer)) => {
                     changes.push(RosterChange::MetadataChanged(peer.clone()));
@@ -188,6 +231,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn nobody(_: &PeerId) -> bool {
+        false
+    }
+
     fn id(name: &str) -> PeerId {
         PeerId::new(name).unwrap()
     }
@@ -199,23 +246,23 @@ mod tests {
     fn roster(names: &[&str]) -> Roster {
         let mut roster = Roster::new();
         roster.set_own(id("me"));
-        roster.apply_delta(list(names), &[]);
+        roster.apply_delta(list(names), &[], &nobody);
         roster
     }
 
     #[test]
     fn c083_c085_self_duplicates_and_strangers() {
         let mut roster = roster(&[]);
-        let changes = roster.apply_delta(list(&["me", "a", "a"]), &[id("nobody")]);
+        let changes = roster.apply_delta(list(&["me", "a", "a"]), &[id("nobody")], &nobody);
         assert_eq!(changes, [Joined(id("a"))]);
         let bag = json!({"name": "Ana"}).as_object().cloned();
         assert_eq!(
-            roster.apply_delta(vec![(id("a"), bag.clone())], &[]),
+            roster.apply_delta(vec![(id("a"), bag.clone())], &[], &nobody),
             [MetadataChanged(id("a"))]
         );
         assert_eq!(roster.metadata(&id("a")), bag.as_ref());
-        assert_eq!(roster.apply_delta(vec![], &[id("a")]), [Left(id("a"))]);
-        assert!(Roster::new().apply_delta(list(&["a"]), &[]).is_empty());
+        assert_eq!(roster.apply_delta(vec![], &[id("a")], &nobody), [Left(id("a"))]);
+        assert!(Roster::new().apply_delta(list(&["a"]), &[], &nobody).is_empty());
     }
 
     #[test]
@@ -223,10 +270,13 @@ mod tests {
         let mut roster = roster(&[]);
         let names: Vec<String> = (0..257).map(|n| format!("p{n:03}")).collect();
         let all: Vec<_> = names.iter().map(|name| (id(name), None)).collect();
-        let changes = roster.apply_delta(all, &[]);
+        let changes = roster.apply_delta(all, &[], &nobody);
         assert_eq!(roster.len(), 256);
         assert_eq!(changes.last(), Some(&Refused(id("p256"))));
-        assert_eq!(roster.apply_delta(vec![], &[id("p000")]), [Left(id("p000"))]);
+        assert_eq!(
+            roster.apply_delta(vec![], &[id("p000")], &nobody),
+            [Left(id("p000"))]
+        );
     }
 
     #[test]
@@ -235,7 +285,7 @@ mod tests {
         let bag = json!({"x": 1}).as_object().cloned();
         let mut snapshot = list(&["d", "b", "b", "me"]);
         snapshot.push((id("a"), bag));
-        let changes = roster.apply_snapshot(snapshot);
+        let changes = roster.apply_snapshot(snapshot, &nobody);
         let expected = [
             Left(id("c")),
             Joined(id("d")),
@@ -250,6 +300,40 @@ mod tests {
     fn our_new_id_was_somebody_elses() {
         let mut roster = roster(&["a"]);
         roster.set_own(id("a"));
-        assert_eq!(roster.apply_snapshot(list(&["a"])), [Left(id("a"))]);
+        assert_eq!(roster.apply_snapshot(list(&["a"]), &nobody), [Left(id("a"))]);
+    }
+
+    #[test]
+    fn who_is_kept_is_away_and_returns() {
+        let mut roster = roster(&["a", "b"]);
+        let keep = |peer: &PeerId| peer.as_str() == "a";
+        let gone = [id("a"), id("b")];
+        assert_eq!(
+            roster.apply_delta(vec![], &gone, &keep),
+            [RosterChange::Away(id("a")), Left(id("b"))]
+        );
+        assert_eq!(roster.apply_delta(vec![], &gone, &keep), []);
+        let bag = json!({"x": 1}).as_object().cloned();
+        let changes = roster.apply_delta(vec![(id("a"), bag)], &[], &keep);
+        assert_eq!(
+            changes,
+            [MetadataChanged(id("a")), RosterChange::Returned(id("a"))]
+        );
+        roster.forget(&id("a"));
+        assert!(roster.contains(&id("a")), "only who is away is forgotten");
+        assert_eq!(
+            roster.apply_snapshot(vec![], &keep),
+            [RosterChange::Away(id("a"))]
+        );
+        assert_eq!(roster.apply_snapshot(vec![], &keep), []);
+        assert_eq!(roster.apply_snapshot(vec![], &nobody), [Left(id("a"))]);
+        roster.apply_delta(list(&["a"]), &[], &keep);
+        roster.apply_snapshot(vec![], &keep);
+        roster.forget(&id("a"));
+        assert!(roster.is_empty());
+        // Whose id is ours now is not kept.
+        roster.apply_delta(list(&["a"]), &[], &keep);
+        roster.set_own(id("a"));
+        assert_eq!(roster.apply_snapshot(list(&["a"]), &keep), [Left(id("a"))]);
     }
 }

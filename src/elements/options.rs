@@ -99,6 +99,7 @@ pub fn assemble(
         max_peers: settings.max_peers as usize,
         ice_servers: turn_override(settings)?,
         relay_only: settings.ice_transport_policy == IceTransportPolicy::Relay,
+        departure_grace: settings.departure_grace,
         seed: seed.rotate_left(17),
     };
     let driver = DriverOptions {

@@ -63,6 +63,8 @@ pub struct Settings {
     pub token_provider_timeout: Duration,
     /// `max-peers`
     pub max_peers: u32,
+    /// `departure-grace`; zero waits for nobody.
+    pub departure_grace: Duration,
     /// `stun-server`
     pub stun_server: Option<String>,
     /// `turn-servers`
@@ -91,6 +93,7 @@ impl Default for Settings {
             inactivity_timeout: Duration::from_secs(60),
             token_provider_timeout: Duration::from_secs(10),
             max_peers: 256,
+            departure_grace: Duration::from_secs(30),
             stun_server: None,
             turn_servers: Vec::new(),
             ice_transport_policy: IceTransportPolicy::All,
@@ -235,6 +238,12 @@ fn ice_specs(defaults: &Settings) -> Vec<glib::ParamSpec> {
             .default_value(defaults.max_peers)
             .ready_only()
             .build(),
+        milliseconds(
+            "departure-grace",
+            "Milliseconds for which a peer with these elements stays after the service has lost it, while its media \
+             flows; 0 removes it at once",
+            defaults.departure_grace,
+        ),
         text("stun-server", "STUN server to use instead of the ones that the service names, stun://host:port")
             .ready_only()
             .build(),
@@ -284,6 +293,7 @@ pub fn set(settings: &Mutex<Settings>, name: &str, value: &glib::Value) -> bool 
         "inactivity-timeout" => settings.inactivity_timeout = duration(value),
         "token-provider-timeout" => settings.token_provider_timeout = duration(value),
         "max-peers" => settings.max_peers = value.get().unwrap_or_default(),
+        "departure-grace" => settings.departure_grace = duration(value),
         "stun-server" => settings.stun_server = filled(value),
         "turn-servers" => settings.turn_servers = secrets(value),
         "ice-transport-policy" => settings.ice_transport_policy = value.get().unwrap_or_default(),
@@ -323,6 +333,7 @@ pub fn get(settings: &Mutex<Settings>, name: &str) -> Option<glib::Value> {
         "inactivity-timeout" => ms(settings.inactivity_timeout),
         "token-provider-timeout" => ms(settings.token_provider_timeout),
         "max-peers" => settings.max_peers.to_value(),
+        "departure-grace" => ms(settings.departure_grace),
         "stun-server" => settings.stun_server.to_value(),
         "ice-transport-policy" => settings.ice_transport_policy.to_value(),
         _ => return None,

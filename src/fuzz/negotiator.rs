@@ -144,6 +144,7 @@ impl Bench {
     fn new(polite: bool) -> Self {
         let now = Instant::now();
         let config = NegotiatorConfig {
+            keeps: true,
             polite,
             receive: everything(),
             session: SessionConfig::default(),

@@ -70,6 +70,7 @@ impl Bench {
             include_sender_metadata: true,
             max_peers: PEERS_MAX,
             ice_servers: None,
+            departure_grace: Duration::from_secs(30),
             relay_only: false,
             seed: 7,
         };

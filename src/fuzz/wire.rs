@@ -44,6 +44,9 @@ fn payload(data: &Value) {
     match &sorted {
         DirectPayload::Data(value) => assert_eq!(value, data),
         DirectPayload::NearMiss(_) => {}
+        DirectPayload::Farewell(session) => {
+            assert_eq!(DirectPayload::classify(DirectPayload::farewell(session)), sorted);
+        }
         DirectPayload::Signal(signal) => assert_eq!(DirectPayload::classify(signal.to_data()), sorted),
         DirectPayload::TrackMeta(meta) => {
             assert!((1..=TRACK_META_STRING_MAX).contains(&meta.track_id.chars().count()));

@@ -6,6 +6,7 @@ use super::codec::MediaKind;
 use super::model::{Media, Sdp};
 use super::msid::{self, Msid};
 use super::payload::{self, Format};
+use super::section;
 use super::transport::{Setup, Transport, is_ice_token, sha256_fingerprint};
 use crate::wire::SdpKind;
 
@@ -26,6 +27,8 @@ pub struct Remote {
     pub origin: String,
     /// The transport of the bundle; none if every section is rejected.
     pub bundle: Option<Bundle>,
+    /// The peer keeps its connections while the signalling is away: an element of ours.
+    pub keeps: bool,
     /// All sections, in order.
     pub sections: Vec<RemoteSection>,
 }
@@ -136,7 +139,7 @@ impl Remote {
             .find(|index| live(*index));
         let mut sections = Vec::with_capacity(mids.len());
         for (index, (media, mid)) in sdp.media.iter().zip(&mids).enumerate() {
-            sections.push(section(media, mid.clone(), !live(index))?);
+            sections.push(read_section(media, mid.clone(), !live(index))?);
         }
         let bundle = tag
             .map(|index| read_bundle(&sdp, index, &mids[index], kind))
@@ -144,6 +147,7 @@ impl Remote {
         Ok(Self {
             kind,
             origin: origin(&sdp),
+            keeps: section::keeps(&sdp),
             bundle,
             sections,
         })
@@ -272,7 +276,7 @@ fn read_bundle(sdp: &Sdp, index: usize, mid: &str, kind: SdpKind) -> Result<Bund
     })
 }
 
-fn section(media: &Media, mid: String, rejected: bool) -> Result<RemoteSection, SdpError> {
+fn read_section(media: &Media, mid: String, rejected: bool) -> Result<RemoteSection, SdpError> {
     let rtp = media.proto.ends_with("RTP/SAVPF") || media.proto.ends_with("RTP/SAVP");
     let kind = match media.media.as_str() {
         "audio" if rtp => SectionKind::Media(MediaKind::Audio),

@@ -7,12 +7,33 @@ use super::transport::{Setup, Transport};
 /// The protocol of every RTP section (RFC 8840, JSEP §5.1.2).
 const RTP: &str = "UDP/TLS/RTP/SAVPF";
 
+/// Session attribute of whoever keeps its connections while the signalling is away, and its value. Nobody else knows
+/// it, and unknown attributes are ignored (RFC 8866 §5.13).
+const KEEPS: (&str, &str) = ("x-meteredwebrtc", "keep");
+
+/// Says in a description for the wire that its writer keeps connections while the signalling is away.
+pub fn promise_to_keep(sdp: &mut Sdp) {
+    let (name, value) = KEEPS;
+    sdp.session.push(format!("a={name}:{value}"));
+}
+
+/// Whether the writer of a description has said so.
+pub fn keeps(sdp: &Sdp) -> bool {
+    let (name, value) = KEEPS;
+    sdp.attribute(name)
+        .is_some_and(|words| words.split_ascii_whitespace().any(|word| word == value))
+}
+
+/// The id that the `o=` line makes of a random number (JSEP §5.2.1: it fits 63 bits).
+pub fn session_id(id: u64) -> u64 {
+    id >> 1
+}
+
 /// The session part. `id` and `version` make the `o=` line (RFC 3264 §8: the version rises with every description).
 pub fn session(id: u64, version: u64, sections: Vec<Media>, bundle: &[String]) -> Sdp {
     let mut session: Vec<String> = vec![
         "v=0".into(),
-        // JSEP §5.2.1: the id fits 63 bits.
-        format!("o=- {} {version} IN IP4 127.0.0.1", id >> 1),
+        format!("o=- {} {version} IN IP4 127.0.0.1", session_id(id)),
         "s=-".into(),
         "t=0 0".into(),
     ];

@@ -9,6 +9,10 @@ use super::rtc::{IceCandidate, RtcSignal, SdpKind, TrackMeta};
 const DESCRIPTION: &str = "rtc-description";
 const ICE: &str = "rtc-ice";
 const TRACK_META: &str = "__meteredTrackMeta";
+const FAREWELL: &str = "__meteredWebrtcFarewell";
+
+/// Longest number in an `o=` line.
+const SESSION_ID_MAX: usize = 20;
 
 /// What the payload of a direct message is.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +26,9 @@ pub enum DirectPayload {
     Signal(RtcSignal),
     /// Track metadata.
     TrackMeta(TrackMeta),
+    /// The connection whose sender's descriptions have this `o=` session id has ended. Only elements of ours send it,
+    /// and only to each other: presence may hide the end from those who keep connections.
+    Farewell(String),
 }
 
 impl DirectPayload {
@@ -38,9 +45,10 @@ impl DirectPayload {
         match signal {
             Some(Ok(signal)) => Self::Signal(signal),
             Some(Err(reason)) => Self::NearMiss(reason),
-            None => match members.remove(TRACK_META) {
-                Some(body) => track_meta(body).map_or_else(Self::NearMiss, Self::TrackMeta),
-                None => Self::Data(Value::Object(members)),
+            None => match (members.remove(TRACK_META), members.get(FAREWELL)) {
+                (Some(body), _) => track_meta(body).map_or_else(Self::NearMiss, Self::TrackMeta),
+                (None, Some(session)) => farewell(session),
+                (None, None) => Self::Data(Value::Object(members)),
             },
         }
     }
@@ -48,7 +56,21 @@ impl DirectPayload {
     /// Whether receivers would take this application payload for a signal or for track metadata, and swallow it.
     pub fn is_reserved(data: &Value) -> bool {
         let reserved_type = |value: &Value| matches!(value.as_str(), Some(DESCRIPTION | ICE));
-        data.get("type").is_some_and(reserved_type) || data.get(TRACK_META).is_some()
+        data.get("type").is_some_and(reserved_type)
+            || data.get(TRACK_META).is_some()
+            || data.get(FAREWELL).is_some()
+    }
+
+    /// The payload that tells the end of a connection.
+    pub fn farewell(session: &str) -> Value {
+        json!({FAREWELL: session})
+    }
+}
+
+fn farewell(session: &Value) -> DirectPayload {
+    match session.as_str() {
+        Some(id) if (1..=SESSION_ID_MAX).contains(&id.len()) => DirectPayload::Farewell(id.to_owned()),
+        _ => DirectPayload::NearMiss("a farewell to no connection"),
     }
 }
 

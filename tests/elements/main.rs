@@ -4,6 +4,7 @@
 mod calls;
 mod census;
 mod churn;
+mod keeping;
 mod leaks;
 mod lifecycle;
 mod refusals;

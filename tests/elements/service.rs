@@ -83,11 +83,12 @@ fn pictures_return_after_either_side_lost_its_socket() {
     let server = Server::start(with_tokens);
     let room = |peer: &str| {
         format!(
-            "channel=lobby token={} url={}",
+            "channel=lobby departure-grace=0 token={} url={}",
             server.token(peer, 600),
             server.url()
         )
     };
+    // Connections that do not outlive the signalling, as those with other programs.
     let _sink = Line::play(&format!("{PICTURE} ! meteredwebrtcsink {}", room("cam")));
     let viewer = Viewer::with(&room("viewer"), true);
     viewer.pad("video", 0).1.wait_changes(5);

@@ -24,6 +24,7 @@ pub fn init() {
 pub struct Server {
     running: Option<Running>,
     runtime: tokio::runtime::Runtime,
+    config: Config,
 }
 
 fn secret_key() -> SecretKey {
@@ -45,10 +46,13 @@ impl Server {
             .unwrap();
         let mut config = Config::ephemeral();
         change(&mut config);
-        let running = runtime.block_on(DevServer::start(config)).unwrap();
+        let running = runtime.block_on(DevServer::start(config.clone())).unwrap();
+        // Whoever starts it again finds it where it was.
+        config.bind = running.local_addr();
         Self {
             running: Some(running),
             runtime,
+            config,
         }
     }
 
@@ -65,6 +69,20 @@ impl Server {
         Claims::new(peer, seconds).sign(&secret_key()).unwrap()
     }
 
+    /// Ends it, until [`Server::restart`].
+    pub fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.runtime.block_on(running.shutdown());
+        }
+    }
+
+    /// A new server in its place, that knows nobody.
+    pub fn restart(&mut self) {
+        let started = || self.runtime.block_on(DevServer::start(self.config.clone()));
+        let running = wait_for("the port", String::new, || started().ok());
+        self.running = Some(running);
+    }
+
     pub fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
     }
@@ -72,9 +90,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            self.runtime.block_on(running.shutdown());
-        }
+        self.kill();
     }
 }
 

@@ -26,6 +26,7 @@ impl Negotiator {
             }
         };
         self.note_formats(&remote);
+        self.keeping.capable = remote.keeps;
         self.expect_until = None;
         let mut inbox = super::Inbox::default();
         inbox.begin(remote.bundle.as_ref());
@@ -88,6 +89,10 @@ impl Negotiator {
         };
         let Inbound { remote, mut inbox } = inbound;
         let known = session.world.remote.is_some();
+        if known {
+            // It fits: the peer has the other end.
+            self.keeping.proven();
+        }
         let draft = {
             let policy = super::media::preference(&config.receive);
             session

@@ -277,8 +277,11 @@ impl Negotiator {
         self.flush_outbox();
     }
 
-    fn flush_outbox(&mut self) {
-        let Some(session) = &mut self.session else { return };
+    pub(super) fn flush_outbox(&mut self) {
+        let open = !self.keeping.is_paused();
+        let Some(session) = self.session.as_mut().filter(|_| open) else {
+            return;
+        };
         for signal in session.outbox.drain() {
             self.out.push_back(NegotiatorOutput::Signal(signal));
         }

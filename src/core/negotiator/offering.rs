@@ -56,7 +56,7 @@ impl Negotiator {
         let Some(session) = &self.session else {
             return self.senders.iter().any(|sender| sender.wants_line());
         };
-        if self.restart.wanted {
+        if self.restart.wanted || self.keeping.wants_proof() {
             return true;
         }
         self.senders.iter().any(|sender| {
@@ -75,7 +75,7 @@ impl Negotiator {
     }
 
     pub(super) fn may_offer(&self) -> bool {
-        matches!(self.phase, Phase::Stable) && self.pending.is_none()
+        matches!(self.phase, Phase::Stable) && self.pending.is_none() && !self.keeping.is_paused()
     }
 
     pub(super) fn offer_timeout(&mut self, now: Instant) {
@@ -147,6 +147,10 @@ impl Negotiator {
         if round.slots.iter().all(|slot| slot.rejected) {
             return self.nothing_to_offer(now, first);
         }
+        if self.keeping.is_paused() && !first {
+            // It would be lost; another one is made after the gap.
+            return;
+        }
         let offer = OwnOffer {
             round,
             internal,
@@ -173,6 +177,7 @@ impl Negotiator {
             // Nothing is left that a restart could save.
             return self.recover(now, Duration::ZERO);
         }
+        self.keeping.proven();
         self.check_need(now);
     }
 
@@ -258,6 +263,7 @@ impl Negotiator {
             return;
         };
         self.note_formats(&answer);
+        self.keeping.capable = answer.keeps;
         self.note_end(&answer);
         (self.offered_at, self.watchdog_at, self.resent) = (None, None, false);
         let early = std::mem::take(&mut self.early);
@@ -266,6 +272,7 @@ impl Negotiator {
             Ok(internal) => internal,
             Err(mismatch) => return self.answer_mismatch(now, mismatch),
         };
+        self.keeping.proven();
         let restarted = session.inbox.begin(answer.bundle.as_ref());
         session.inbox.adopt(early, restarted);
         self.ignored = None;
@@ -330,7 +337,7 @@ impl Negotiator {
     }
 
     /// Forgets our offer. What webrtcbin knows of it becomes a ghost, or goes with the webrtcbin (`World::fits`).
-    fn drop_offer(&mut self) {
+    pub(super) fn drop_offer(&mut self) {
         self.phase = Phase::Stable;
         (self.offered_at, self.watchdog_at, self.resent) = (None, None, false);
         self.ignored = None;

@@ -162,6 +162,7 @@ impl Negotiator {
     }
 
     pub(super) fn on_traffic(&mut self, now: Instant, received: u64, sending: bool) {
+        self.keeping.counted(now, received);
         let change = self.liveness.traffic(now, received, sending);
         if change == Some(Change::Alive) && self.session.as_ref().is_some_and(|session| session.connected) {
             self.set_state(PeerState::Connected);
@@ -174,6 +175,10 @@ impl Negotiator {
                 "connection_stalled",
                 "nothing comes from the peer any more; the connection is restored".into(),
             );
+            if self.keeping.is_paused() {
+                // Nothing can be done about it yet. Who is still silent after the gap gets a new connection.
+                return self.set_state(PeerState::Reconnecting);
+            }
             self.liveness.gone();
             self.path_lost(now);
         }

@@ -16,6 +16,14 @@ pub(super) const EXPECTED_OFFER_POLITE: Duration = Duration::from_secs(2);
 /// The same for the impolite side, for which a polite peer may itself be waiting (up to 2 s).
 pub(super) const EXPECTED_OFFER_IMPOLITE: Duration = Duration::from_secs(1);
 
+/// Nothing came in for so long: where signalling does not say who is there, the peer is gone. Elements of ours send
+/// reports every 0.5 to 1.5 s, and sessions count once a second, so two counts may be 2 s apart.
+pub(super) const SILENCE: Duration = Duration::from_millis(2500);
+
+/// After the peer's gap: it makes an offer as soon as it knows who is there. One that has lost its end without knowing
+/// (its program was started anew, and has nothing to offer) is asked.
+pub(super) const PROOF: Duration = Duration::from_secs(2);
+
 /// Before we ask a peer for the media it sent until we made the connection anew: one that has noticed offers it.
 pub(super) const ASK: Duration = Duration::from_secs(2);
 

@@ -14,6 +14,8 @@ pub struct NegotiatorConfig {
     pub receive: ReceivePolicy,
     /// What each webrtcbin is made with; replaced by [`NegotiatorInput::SessionConfig`].
     pub session: SessionConfig,
+    /// We keep the connection while the signalling is away, if the peer does.
+    pub keeps: bool,
     /// Seed of SSRCs, mids, credentials: the only randomness.
     pub seed: u64,
 }

@@ -44,7 +44,16 @@ impl World {
             }
             media.push(written);
         }
-        Ok(section::session(self.origin, self.version, media, &bundle).write())
+        let mut sdp = section::session(self.origin, self.version, media, &bundle);
+        if self.keeps {
+            section::promise_to_keep(&mut sdp);
+        }
+        Ok(sdp.write())
+    }
+
+    /// What the `o=` lines of our descriptions name.
+    pub fn origin_id(&self) -> String {
+        section::session_id(self.origin).to_string()
     }
 
     /// What flows.

@@ -100,10 +100,12 @@ pub(super) struct World {
     pub version: u64,
     /// `cname` of all our sources.
     pub cname: String,
+    /// Our descriptions say that we keep connections.
+    pub keeps: bool,
 }
 
 impl World {
-    pub fn new(origin: u64, cname: String) -> Self {
+    pub fn new(origin: u64, cname: String, keeps: bool) -> Self {
         Self {
             lines: Vec::new(),
             waiting: Vec::new(),
@@ -121,6 +123,7 @@ impl World {
             origin,
             version: 0,
             cname,
+            keeps,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The room: the SDKs' `MeteredPeer` (service protocol §4) over a [`Client`] and one negotiator for each peer.
 
 mod hidden;
+mod keeping;
 mod peers;
 mod reconcile;
 mod service;
@@ -9,7 +10,7 @@ mod service;
 pub(crate) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -42,6 +43,9 @@ pub struct RoomConfig {
     pub ice_servers: Option<Vec<IceServer>>,
     /// `ice-transport-policy=relay`
     pub relay_only: bool,
+    /// How long a peer that has left is waited for while its connection works, if it keeps connections as we do; zero
+    /// keeps none.
+    pub departure_grace: Duration,
     /// The only randomness.
     pub seed: u64,
 }
@@ -65,6 +69,8 @@ pub struct Room {
     client: Client,
     state: RoomState,
     own_id: Option<PeerId>,
+    /// Our id has changed, and the peers have not been compared since.
+    renamed: bool,
     roster: Roster,
     peers: BTreeMap<PeerId, RemotePeer>,
     early: EarlySignals<DirectPayload>,
@@ -93,6 +99,7 @@ impl Room {
             client,
             state: RoomState::Idle,
             own_id: None,
+            renamed: false,
             peers: BTreeMap::new(),
             early: EarlySignals::default(),
             published: BTreeMap::new(),
@@ -138,6 +145,7 @@ impl Room {
             polite: self.own_id.as_ref().is_some_and(|own| own < peer),
             receive: self.config.receive.clone(),
             session: self.session_config(),
+            keeps: !self.config.departure_grace.is_zero(),
             seed: self.seed,
         }
     }
@@ -152,7 +160,7 @@ impl Room {
     /// Drains the machines below until nothing moves any more.
     fn pump(&mut self, now: Instant) {
         loop {
-            let mut moved = false;
+            let mut moved = self.remove_lost(now);
             while let Some(event) = self.client.poll_event() {
                 moved = true;
                 self.on_client(now, event);
@@ -223,7 +231,8 @@ impl Room {
     }
 
     fn send_signal(&mut self, now: Instant, to: &PeerId, signal: &RtcSignal) {
-        // Not delivered while disconnected: the peer is renewed after the reconnect, with fresh descriptions.
+        // Not delivered while disconnected: after the reconnect there are fresh descriptions, on the connection there
+        // is or on a new one.
         let priority = match signal {
             RtcSignal::Description { .. } => Priority::Description,
             _ => Priority::Candidate,
@@ -232,6 +241,10 @@ impl Room {
     }
 
     fn signal(&mut self, now: Instant, to: &PeerId, data: &Value, priority: Priority) {
+        if self.is_away(to) {
+            // The service would refuse it. What matters is repeated when the peer is back.
+            return;
+        }
         if let Ok(request) = self.client.send(now, to, data, priority) {
             self.requests.insert(request, Purpose::Signal);
         }
@@ -366,9 +379,13 @@ impl Room {
             return;
         }
         self.set_state(RoomState::Leaving);
+        let farewells = self.farewells();
         let peers: Vec<PeerId> = self.peers.keys().cloned().collect();
         for peer in peers {
             self.remove_peer(now, &peer);
+        }
+        for (peer, connection) in farewells {
+            self.say_farewell(now, &peer, &connection);
         }
         self.published.clear();
         self.early.clear();

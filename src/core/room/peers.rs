@@ -23,9 +23,7 @@ impl Room {
         );
         self.event(RoomEvent::PeerJoined(id.clone(), metadata));
         self.publish_all(now, &id);
-        for payload in self.early.take(now, &id) {
-            self.on_payload(now, &id, payload);
-        }
+        self.take_early(now, &id);
     }
 
     pub(super) fn remove_peer(&mut self, now: Instant, id: &PeerId) {
@@ -67,6 +65,13 @@ impl Room {
             peer.handle(now, NegotiatorInput::AddressesChanged(addresses.clone()));
         }
         self.client.handle_net(now, NetInput::AddressesChanged(addresses));
+    }
+
+    /// What a peer said about itself before it was known to be there.
+    pub(super) fn take_early(&mut self, now: Instant, id: &PeerId) {
+        for payload in self.early.take(now, id) {
+            self.on_payload(now, id, payload);
+        }
     }
 
     /// Metadata first: receivers look it up once, when the offer brings the track (service protocol §6.3).
@@ -113,7 +118,10 @@ impl Room {
                 }
             }
             DirectPayload::NearMiss(_) => {}
-            payload if self.peers.contains_key(&from) => self.on_payload(now, &from, payload),
+            DirectPayload::Farewell(connection) => self.on_farewell(&connection),
+            payload if self.peers.contains_key(&from) && !self.is_away(&from) => {
+                self.on_payload(now, &from, payload)
+            }
             payload => {
                 // A first offer that is lost here would never be repeated (service protocol §4.9).
                 self.early.hold(now, &from, payload, size);
@@ -134,7 +142,7 @@ impl Room {
                 }
             }
             DirectPayload::TrackMeta(meta) => self.on_track_meta(now, from, meta),
-            DirectPayload::Data(_) | DirectPayload::NearMiss(_) => {}
+            DirectPayload::Data(_) | DirectPayload::NearMiss(_) | DirectPayload::Farewell(_) => {}
         }
     }
 

@@ -10,7 +10,7 @@ use crate::core::client::{
     ClientEvent, ClientState, ConnectFailure, Connected, RequestError, SubscribeOptions,
 };
 use crate::core::events::{DataKind, RoomEvent, RoomState};
-use crate::core::negotiator::NegotiatorInput;
+use crate::core::negotiator::{Gap, NegotiatorInput};
 use crate::core::roster::RosterChange;
 use crate::wire::{CloseCode, Metadata, PeerId, RequestId};
 
@@ -123,6 +123,8 @@ impl Room {
             ice_servers_refused,
             ..
         } = connected;
+        let before = self.own_id.replace(own_id.clone());
+        self.renamed |= before.is_some_and(|before| before != own_id);
         if ice_servers_refused && self.config.ice_servers.is_none() {
             // As in the SDKs; but there nobody hears of it, and calls that need a relay just fail.
             self.event(RoomEvent::Warning {
@@ -131,7 +133,6 @@ impl Room {
                     .into(),
             });
         }
-        self.own_id = Some(own_id.clone());
         self.roster.set_own(own_id);
         if let (None, Some(servers)) = (&self.config.ice_servers, ice_servers) {
             self.ice_servers = servers;
@@ -150,6 +151,7 @@ impl Room {
         }
         if alone && self.state == RoomState::Reconnecting {
             // Nobody to reconcile with (service protocol §4.6).
+            self.renamed = false;
             self.set_state(RoomState::Joined);
         }
     }
@@ -228,6 +230,7 @@ impl Room {
             if self.state == RoomState::Joined {
                 self.set_state(RoomState::Reconnecting);
             }
+            self.pause_all(now);
             self.reconcile = (self.state == RoomState::Reconnecting).then(Reconcile::default);
             let text = format!("the connection to the service was lost ({code})");
             self.event(RoomEvent::Retrying {
@@ -326,9 +329,17 @@ impl Room {
             self.roster.forget_ghosts(&joined);
         }
         let snapshot = list.is_some_and(|reconcile| reconcile.is_awaited());
+        let Self {
+            roster,
+            peers,
+            renamed,
+            ..
+        } = self;
+        // To those who know us by another name we are another: they wait for one who will not come.
+        let keep = |id: &PeerId| !*renamed && peers.get(id).is_some_and(|peer| peer.is_keepable(now));
         let changes = match snapshot {
-            true => self.roster.apply_snapshot(joined),
-            false => self.roster.apply_delta(joined, &left),
+            true => roster.apply_snapshot(joined, &keep),
+            false => roster.apply_delta(joined, &left, &keep),
         };
         let refused = changes.iter().filter_map(|change| match change {
             RosterChange::Refused(id) => Some(id),
@@ -341,10 +352,15 @@ impl Room {
             match change {
                 RosterChange::Left(id) => self.remove_peer(now, &id),
                 RosterChange::Joined(id) => self.add_peer(now, id),
-                RosterChange::Kept(id) => self.swap_peer(now, &id),
+                RosterChange::Kept(id) => self.reconcile_peer(now, &id, Gap::Ours),
+                RosterChange::Away(id) => self.wait_for(now, &id),
+                RosterChange::Returned(id) => self.reconcile_peer(now, &id, Gap::Theirs),
                 RosterChange::MetadataChanged(id) => self.refresh_metadata(&id),
                 RosterChange::Refused(_) => {}
             }
+        }
+        if snapshot {
+            self.renamed = false;
         }
         if snapshot && self.state == RoomState::Reconnecting {
             self.set_state(RoomState::Joined);

@@ -10,6 +10,7 @@ mod floods;
 mod harness;
 mod hosts;
 mod joining;
+mod keeping;
 pub mod ledger;
 mod publishing;
 mod reconnect;
@@ -51,6 +52,7 @@ fn config(seed: u64) -> RoomConfig {
         max_peers: 256,
         ice_servers: None,
         relay_only: false,
+        departure_grace: Duration::ZERO,
         seed,
     }
 }

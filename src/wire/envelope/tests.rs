@@ -90,6 +90,10 @@ fn c168_near_misses_are_dropped() {
         json!({"type": "rtc-ice", "candidate": {"candidate": "candidate:1", "sdpMid": 0}}),
         json!({"type": "rtc-ice", "candidate": {"candidate": "candidate:1", "sdpMLineIndex": -1}}),
         json!({"type": "rtc-ice", "candidate": {"candidate": "candidate:1", "sdpMLineIndex": 1.5}}),
+        json!({"__meteredWebrtcFarewell": null}),
+        json!({"__meteredWebrtcFarewell": 7}),
+        json!({"__meteredWebrtcFarewell": ""}),
+        json!({"__meteredWebrtcFarewell": "1".repeat(21)}),
         json!({"__meteredTrackMeta": null}),
         json!({"__meteredTrackMeta": {}}),
         json!({"__meteredTrackMeta": {"trackId": ""}}),
@@ -165,7 +169,7 @@ fn json_like_envelopes() -> impl Strategy<Value = Value> {
         "rtc-ice|rtc-description|offer|answer|.{0,4}".prop_map(Value::from),
     ];
     let members = "type|description|sdp|candidate|sdpMid|sdpMLineIndex|usernameFragment|__meteredTrackMeta|trackId|\
-                   metadata|kind|streamId";
+                   metadata|kind|streamId|__meteredWebrtcFarewell";
     leaf.prop_recursive(4, 48, 6, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
@@ -181,6 +185,10 @@ proptest! {
         match DirectPayload::classify(data.clone()) {
             DirectPayload::Data(same) => prop_assert_eq!(same, data),
             DirectPayload::NearMiss(_) => prop_assert!(DirectPayload::is_reserved(&data)),
+            DirectPayload::Farewell(session) => {
+                let again = DirectPayload::classify(DirectPayload::farewell(&session));
+                prop_assert_eq!(again, DirectPayload::Farewell(session));
+            }
             DirectPayload::Signal(signal) => {
                 prop_assert_eq!(DirectPayload::classify(signal.to_data()), DirectPayload::Signal(signal));
             }

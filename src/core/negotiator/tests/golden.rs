@@ -539,3 +539,13 @@ fn an_offer_that_has_become_pointless_is_not_sent() {
     lone.pass(Duration::from_secs(1));
     assert_eq!((lone.sent.len(), lone.generations), (1, 2));
 }
+
+#[test]
+fn only_our_own_kind_says_that_it_keeps_connections() {
+    for text in ALL {
+        assert!(!Remote::parse(SdpKind::Offer, text).unwrap().keeps);
+    }
+    let (session, media) = CHROMIUM.split_once("m=").unwrap();
+    let text = format!("{session}a=x-meteredwebrtc:later keep\r\nm={media}");
+    assert!(Remote::parse(SdpKind::Offer, &text).unwrap().keeps);
+}

@@ -41,6 +41,7 @@ fn a_peer_that_starts_over_is_offered_what_a_stranger_is() {
 
 fn renew(lone: &mut Lone, polite: bool, receive: ReceivePolicy) {
     let config = NegotiatorConfig {
+        keeps: true,
         polite,
         receive,
         session: SessionConfig::default(),

@@ -113,6 +113,7 @@ impl Pair {
         let side = |polite: bool, receive: ReceivePolicy| Side {
             negotiator: Negotiator::new(
                 NegotiatorConfig {
+                    keeps: true,
                     polite,
                     receive,
                     session: SessionConfig::default(),

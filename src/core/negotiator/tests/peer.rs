@@ -34,6 +34,7 @@ impl Lone {
         Self {
             negotiator: Negotiator::new(
                 NegotiatorConfig {
+                    keeps: true,
                     polite,
                     receive,
                     session,

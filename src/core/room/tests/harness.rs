@@ -29,6 +29,8 @@ pub struct Harness {
     pub ledger: Ledger,
     /// Sessions answer by themselves.
     pub automatic: bool,
+    /// Makes the ends of its connections unlike those of another room.
+    pub salt: u64,
     bins: BTreeMap<(PeerId, Generation), Bin>,
     reports: VecDeque<RoomInput>,
 }
@@ -46,6 +48,7 @@ impl Harness {
             events: Vec::new(),
             ledger: Ledger::default(),
             automatic: true,
+            salt: 0,
             bins: BTreeMap::new(),
             reports: VecDeque::new(),
         }
@@ -156,7 +159,8 @@ impl Harness {
     fn execute(&mut self, peer: &PeerId, generation: Generation, command: SessionCommand) {
         let key = (peer.clone(), generation);
         if let SessionCommand::Create(_) = command {
-            self.bins.insert(key.clone(), Bin::new(u64::from(generation.0)));
+            self.bins
+                .insert(key.clone(), Bin::new(self.salt + u64::from(generation.0)));
         }
         let bin = self.bins.get_mut(&key).expect("a command before Create");
         for event in bin.run(command) {

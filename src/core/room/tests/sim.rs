@@ -84,6 +84,7 @@ const FAIR: Weather = Weather {
     unreachable: 0,
     until: Duration::ZERO,
     deaf: false,
+    counts: false,
 };
 
 const BAD: Weather = Weather {
@@ -92,6 +93,7 @@ const BAD: Weather = Weather {
     unreachable: 30,
     until: CALM,
     deaf: false,
+    counts: false,
 };
 
 const WORST: Weather = Weather {
@@ -100,6 +102,7 @@ const WORST: Weather = Weather {
     unreachable: 50,
     until: CALM,
     deaf: false,
+    counts: false,
 };
 
 #[test]
@@ -141,4 +144,19 @@ fn tracks_end_with_their_connection() {
 fn nobody_notices_lost_connections() {
     runs(100, Weather { deaf: true, ..FAIR }, 14);
     runs(100, Weather { deaf: true, ..BAD }, 10);
+}
+
+/// Connections outlive lost sockets, also where not everybody comes back, or comes back as somebody else.
+#[test]
+fn connections_are_kept() {
+    for deaf in [false, true] {
+        let weather = |from: Weather| Weather {
+            deaf,
+            counts: true,
+            ..from
+        };
+        runs(40, weather(FAIR), 14);
+        runs(50, weather(BAD), 14);
+        runs(30, weather(WORST), 24);
+    }
 }

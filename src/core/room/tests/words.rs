@@ -13,6 +13,7 @@ pub fn what(frame: &Value) -> String {
         (Some("rtc-ice"), _) => "candidate",
         (_, Some(meta)) if meta.get("metadata").is_some() => "meta",
         (_, Some(_)) => "clear",
+        _ if data.get("__meteredWebrtcFarewell").is_some() => "farewell",
         _ => "",
     };
     let words = [

@@ -17,6 +17,7 @@ struct Session {
     mismatch_since: Option<Instant>,
     told: HashSet<String>,
     busy: Instant,
+    received: u64,
 }
 
 pub struct Media {
@@ -74,6 +75,7 @@ impl Media {
                     mismatch_since: None,
                     told: HashSet::new(),
                     busy: now,
+                    received: 0,
                 };
                 self.live.insert(key.clone(), session);
                 return Vec::new();
@@ -99,6 +101,24 @@ impl Media {
             (session.busy, event)
         });
         timed.collect()
+    }
+
+    /// A second's packets of those who are connected and hear each other.
+    pub fn count(&mut self) -> Vec<(Key, SessionEvent)> {
+        let names = |session: &Session| Some((session.bin.ufrag.clone(), session.bin.remote_ufrag()?));
+        let ends: HashMap<String, String> = self.live.values().filter_map(names).collect();
+        let mut news = Vec::new();
+        for (key, session) in &mut self.live {
+            let pair = names(session).filter(|_| session.connected.is_some());
+            if pair.is_some_and(|(own, other)| ends.get(&other) == Some(&own)) {
+                session.received += 1;
+            }
+            let (received, sending) = (session.received, !session.bin.routing.sending.is_empty());
+            if received > 0 {
+                news.push((key.clone(), SessionEvent::Traffic { received, sending }));
+            }
+        }
+        news
     }
 
     /// Ends that name each other connect; ends that do not fail. Also says whether somebody begins to doubt, and is to

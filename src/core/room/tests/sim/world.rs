@@ -28,6 +28,8 @@ pub(super) enum Event {
     Gone((usize, SocketId)),
     Session(Key, SessionEvent),
     Tick,
+    /// Sessions count packets.
+    Count,
 }
 
 /// Shares in percent, and how long they last.
@@ -41,6 +43,8 @@ pub struct Weather {
     pub unreachable: u32,
     /// Sessions do not notice that the other end is gone, as with GStreamer 1.22.
     pub deaf: bool,
+    /// Sessions count packets, so that silence is noticed and connections are kept.
+    pub counts: bool,
     pub until: Duration,
 }
 
@@ -128,6 +132,17 @@ impl World {
         }
     }
 
+    /// Sessions count packets once a second, from now on.
+    fn count(&mut self) {
+        if self.weather.counts {
+            for (key, event) in self.media.count() {
+                let when = self.after(30);
+                self.push(when, Event::Session(key, event));
+            }
+            self.push(self.now + Duration::from_secs(1), Event::Count);
+        }
+    }
+
     pub fn at(&mut self, when: Duration, member: usize, action: Action) {
         self.push(self.start + when, Event::Act(member, action));
     }
@@ -164,6 +179,9 @@ impl World {
     /// Runs until this time.
     pub fn run(&mut self, until: Duration) {
         let end = self.start + until;
+        if self.now == self.start {
+            self.count();
+        }
         loop {
             let timers = self
                 .members
@@ -221,6 +239,7 @@ impl World {
                 self.drain(member);
             }
             Event::Tick => self.changed = true,
+            Event::Count => self.count(),
         }
         if std::mem::take(&mut self.changed) {
             self.observe();
@@ -302,5 +321,6 @@ impl World {
 pub(super) fn room(seed: u64, member: usize, incarnation: usize, now: Instant) -> Room {
     let mut config = config(seed * 100 + (member * 10 + incarnation) as u64);
     config.client.retry_first_connect = true;
+    config.departure_grace = Duration::from_secs(30);
     Room::new(config, now).unwrap()
 }
