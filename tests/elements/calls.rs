@@ -280,7 +280,6 @@ fn a_track_that_ends_leaves_the_others_alone() {
     let (_, picture) = viewer.pad("video", 0);
     let (_, sound) = viewer.pad("audio", 0);
     let element = sink.element("s");
-    let mut ids = Vec::new();
     // One m-line carries them all, one after the other.
     for round in 1..11 {
         let screen = "videotestsrc is-live=true pattern=snow ! capsfilter caps=video/x-raw,width=64,height=48,framerate=10/1";
@@ -291,9 +290,6 @@ fn a_track_that_ends_leaves_the_others_alone() {
         screen.sync_state_with_parent().unwrap();
         let (shared, shared_picture) = viewer.pad("video", round);
         shared_picture.wait_changes(5);
-        let id = shared.property::<Option<String>>("track-id").expect("an id");
-        assert!(!ids.contains(&id), "{id} again");
-        ids.push(id);
 
         screen.set_locked_state(true);
         screen.set_state(gst::State::Null).unwrap();
