@@ -63,11 +63,11 @@ impl Couple {
             talk: [true; 2],
             received: 0,
         };
-        for side in 0..2 {
+        for (side, name) in NAMES.iter().enumerate() {
             couple.rooms[side].salt = 100 * side as u64;
             couple.rooms[side].input(RoomInput::Join);
             couple.rooms[side].open();
-            couple.arrive(side, NAMES[side]);
+            couple.arrive(side, name);
         }
         couple.rooms[0].input(RoomInput::AddTrack(publishing::audio(1), bag("mic")));
         couple.pass(ms(1000));
@@ -456,9 +456,9 @@ fn proofs_that_collide_are_harmless() {
         couple.rooms[side].lost();
     }
     couple.pass(ms(5000));
-    for side in 0..2 {
+    for (side, name) in NAMES.iter().enumerate() {
         couple.rooms[side].open();
-        couple.rooms[side].welcome(NAMES[side]);
+        couple.rooms[side].welcome(name);
         couple.rooms[side].ack("subscribe");
         couple.read[side] = couple.rooms[side].net.len();
     }
