@@ -98,6 +98,8 @@ pub(super) struct Liveness {
     /// The newest count, and when it, or a new expectation, came. None until a packet has come after the handshakes.
     last: Option<Instant>,
     count: u64,
+    /// Media has come since the connection is up.
+    media: bool,
     stalled: bool,
     /// Since when the path may be gone.
     doubt: Option<Instant>,
@@ -121,6 +123,7 @@ impl Liveness {
         (self.up, self.patience) = (Some(now), patience);
         (self.last, self.count, self.stalled, self.sending) = (None, 0, false, false);
         self.doubt = None;
+        self.media = false;
     }
 
     /// The path may be gone: it has to show that it is not.
@@ -148,7 +151,7 @@ impl Liveness {
             self.last = self.last.map(|_| now);
         }
         let news = std::mem::replace(&mut self.count, count) != count;
-        if !news || self.up.is_none_or(|up| now < up + SETTLING) {
+        if !news || self.up.is_none_or(|up| now < up + SETTLING && !self.media) {
             return None;
         }
         self.last = Some(now);
@@ -158,6 +161,11 @@ impl Liveness {
             (self.alarm, self.doubled) = (None, 0);
         }
         std::mem::take(&mut self.stalled).then_some(Change::Alive)
+    }
+
+    /// Media has come, which is no handshake however early it is.
+    pub fn media(&mut self) {
+        self.media = self.up.is_some();
     }
 
     /// When [`Liveness::expire`] is due.
@@ -352,6 +360,20 @@ mod tests {
         assert_eq!(line.liveness.deadline(), Some(line.now + RECEIVING));
         line.liveness.expect(line.now, None);
         assert_eq!(line.liveness.deadline(), None);
+    }
+
+    #[test]
+    fn media_that_comes_at_once_and_ends_is_missed() {
+        let mut line = Line::new(Some(RECEIVING_SOUND));
+        line.liveness.media();
+        line.run(&[0.3, 0.9], 10.0);
+        assert_eq!(line.changes, []);
+        line.run(&[], 12.0);
+        assert!(
+            matches!(line.changes[..], [(_, Change::Stalled)]),
+            "{:?}",
+            line.changes
+        );
     }
 
     #[test]

@@ -177,6 +177,8 @@ pub struct Negotiator {
     watchdog_at: Option<Instant>,
     /// It has been sent twice.
     resent: bool,
+    /// Offers that have given way, and whose answers may still come.
+    unanswered: u32,
 }
 
 impl Negotiator {
@@ -212,6 +214,7 @@ impl Negotiator {
             offered_at: None,
             watchdog_at: None,
             resent: false,
+            unanswered: 0,
         }
     }
 
@@ -226,6 +229,18 @@ impl Negotiator {
             .map(|inbound| &inbound.inbox);
         let boxes = inbound.chain(session).chain([&self.early]);
         boxes.map(Inbox::len).sum::<usize>() + self.throttle.held()
+    }
+
+    /// Since when our offer waits for its answer.
+    #[cfg(test)]
+    pub(crate) fn offer_since(&self) -> Option<Instant> {
+        self.offered_at
+            .filter(|_| matches!(self.phase, Phase::OfferOut(_)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_polite(&self) -> bool {
+        self.config.polite
     }
 
     /// Takes an input.
@@ -473,6 +488,7 @@ impl Negotiator {
 
     /// Throws the webrtcbin away, and with it everything that belongs to it.
     fn dispose(&mut self) {
+        self.note_unanswered();
         let phase = std::mem::replace(&mut self.phase, Phase::Stable);
         (self.offered_at, self.watchdog_at, self.resent, self.offer_at) = (None, None, false, None);
         self.recovery.disposed();

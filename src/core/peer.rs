@@ -93,6 +93,17 @@ impl RemotePeer {
         self.negotiator.held()
     }
 
+    /// See [`Negotiator::offer_since`].
+    #[cfg(test)]
+    pub fn offer_since(&self) -> Option<Instant> {
+        self.negotiator.offer_since()
+    }
+
+    #[cfg(test)]
+    pub fn is_polite(&self) -> bool {
+        self.negotiator.is_polite()
+    }
+
     pub fn handle_timeout(&mut self, now: Instant) {
         self.negotiator.handle_timeout(now);
     }

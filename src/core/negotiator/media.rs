@@ -402,6 +402,7 @@ impl Negotiator {
         if let Some(session) = &mut self.session {
             session.arrived.insert(mid, codec);
         }
+        self.liveness.media();
         self.announce();
     }
 

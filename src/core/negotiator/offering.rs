@@ -11,6 +11,9 @@ use crate::core::io::SessionCommand;
 use crate::sdp::Remote;
 use crate::wire::{RtcSignal, SdpKind};
 
+/// Answers to offers of ours that have given way which may still come; more than follow each other within their time.
+const MAX_UNANSWERED: u32 = 3;
+
 impl Negotiator {
     /// Arms the timer of an offer if there is something to negotiate.
     pub(super) fn check_need(&mut self, now: Instant) {
@@ -259,6 +262,14 @@ impl Negotiator {
                 return self.recover(now, Duration::ZERO);
             }
         };
+        let Phase::OfferOut(offer) = &self.phase else {
+            return;
+        };
+        if self.unanswered > 0 && !World::answers(&answer, &offer.round) {
+            // To an offer that has given way since; the one to this may follow.
+            self.unanswered -= 1;
+            return;
+        }
         let Phase::OfferOut(mut offer) = std::mem::replace(&mut self.phase, Phase::Stable) else {
             return;
         };
@@ -313,7 +324,15 @@ impl Negotiator {
     /// When an impolite side gives way.
     pub(super) fn yield_at(&self) -> Option<Instant> {
         let out = matches!(self.phase, Phase::OfferOut(_)) && self.ignored.is_some();
-        self.offered_at.filter(|_| out).map(|at| at + timing::YIELD)
+        self.offered_at
+            .filter(|_| out)
+            .map(|at| at + self.patience_with_offer())
+    }
+
+    /// The next connection after one that came to nothing leaves the answer more time: where answers take longer than
+    /// the shortest wait, both sides would give way to each other for ever.
+    fn patience_with_offer(&self) -> Duration {
+        (timing::YIELD * self.recovery.tries().saturating_add(1)).min(timing::ANSWER)
     }
 
     pub(super) fn yield_timeout(&mut self, now: Instant) {
@@ -327,7 +346,8 @@ impl Negotiator {
 
     /// A collision: an offer of the peer while ours is out.
     pub(super) fn collide(&mut self, now: Instant, inbound: Inbound) {
-        let lost = self.offered_at.is_some_and(|at| now >= at + timing::YIELD);
+        let patience = self.patience_with_offer();
+        let lost = self.offered_at.is_some_and(|at| now >= at + patience);
         if self.config.polite || lost {
             self.drop_offer();
             self.take_offer(now, inbound);
@@ -336,8 +356,16 @@ impl Negotiator {
         }
     }
 
+    /// An offer that is out is of no interest any more, but may still be answered.
+    pub(super) fn note_unanswered(&mut self) {
+        if matches!(self.phase, Phase::OfferOut(_)) {
+            self.unanswered = (self.unanswered + 1).min(MAX_UNANSWERED);
+        }
+    }
+
     /// Forgets our offer. What webrtcbin knows of it becomes a ghost, or goes with the webrtcbin (`World::fits`).
     pub(super) fn drop_offer(&mut self) {
+        self.note_unanswered();
         self.phase = Phase::Stable;
         (self.offered_at, self.watchdog_at, self.resent) = (None, None, false);
         self.ignored = None;

@@ -39,6 +39,11 @@ impl Recovery {
         }
     }
 
+    /// Attempts since the last connection.
+    pub fn tries(&self) -> u32 {
+        u32::try_from(self.attempts).unwrap_or(u32::MAX)
+    }
+
     /// A recovery waits for its delay: no offers meanwhile.
     pub fn waiting(&self) -> bool {
         self.at.is_some() || self.exhausted

@@ -414,15 +414,16 @@ impl World {
         Ok(sdp.write())
     }
 
+    /// Whether an answer has the sections of an offer.
+    pub fn answers(answer: &Remote, round: &Round) -> bool {
+        let (sections, slots) = (&answer.sections, &round.slots);
+        let mut pairs = sections.iter().zip(slots);
+        sections.len() == slots.len() && pairs.all(|(s, slot)| s.mid == slot.mid && s.head.0 == slot.head.0)
+    }
+
     /// Takes the answer to our round; returns the internal answer.
     pub fn remote_answer(&mut self, answer: &Remote, round: &mut Round) -> Result<String, Mismatch> {
-        let same = answer.sections.len() == round.slots.len()
-            && answer
-                .sections
-                .iter()
-                .zip(&round.slots)
-                .all(|(s, slot)| s.mid == slot.mid && s.head.0 == slot.head.0);
-        if !same {
+        if !Self::answers(answer, round) {
             return Err(Mismatch::Sections);
         }
         match (&answer.bundle, &self.remote) {

@@ -121,6 +121,19 @@ impl Room {
         assert!(self.state != RoomState::Closed || (self.peers.is_empty() && self.requests.is_empty()));
     }
 
+    /// Since when the oldest offer waits for its answer.
+    #[cfg(test)]
+    pub(crate) fn oldest_offer(&self) -> Option<Instant> {
+        self.peers.values().filter_map(RemotePeer::offer_since).min()
+    }
+
+    /// Who gives way when two offers meet.
+    #[cfg(test)]
+    pub(crate) fn is_polite(&self, peer: &str) -> Option<bool> {
+        let mut all = self.peers.iter();
+        all.find_map(|(id, known)| (id.as_str() == peer).then(|| known.is_polite()))
+    }
+
     fn event(&mut self, event: RoomEvent) {
         self.outputs.push_back(RoomOutput::Event(event));
     }

@@ -14,6 +14,7 @@ mod keeping;
 pub mod ledger;
 mod publishing;
 mod reconnect;
+mod scenarios;
 mod signals;
 mod sim;
 mod words;

@@ -152,6 +152,11 @@ impl Ledger {
         }
     }
 
+    /// Something was asked of it.
+    pub fn has_begun(&self) -> bool {
+        self.state != RoomState::Idle
+    }
+
     pub fn has_left(&self) -> bool {
         self.left
     }

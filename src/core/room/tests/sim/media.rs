@@ -1,4 +1,4 @@
-//! What happens between the webrtcbins of all rooms.
+//! What happens between the webrtcbins of all rooms: ICE, DTLS, packets.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -10,26 +10,98 @@ use crate::wire::PeerId;
 /// Member, its peer, generation.
 pub type Key = (usize, PeerId, Generation);
 
+/// Checks that do not answer take libnice so long.
+const GIVE_UP: Duration = Duration::from_secs(7);
+
+/// A session waits for a promise of webrtcbin so long.
+const REPLY_LIMIT: Duration = Duration::from_secs(10);
+
+/// A known limit: a path that dies before any media has come by it is missed by nobody, since a peer may have nothing
+/// to send. Here somebody notices at last.
+const NEVER_BEGAN: Duration = Duration::from_secs(15);
+
+/// Packets a second where media flows.
+const PACKETS: u64 = 50;
+
 struct Session {
     bin: Bin,
-    /// The end it was last connected to.
-    connected: Option<String>,
-    mismatch_since: Option<Instant>,
+    /// Names it, over all members.
+    serial: u64,
+    /// The address of its member when it was made: ICE is started anew with the candidates there are.
+    address: u32,
+    /// User fragments of both ends, once both descriptions are in place.
+    pair: Option<(String, String)>,
+    /// The checks of this pair began then.
+    since: Instant,
+    ice: Ice,
+    /// Other end of the DTLS association.
+    link: Option<u64>,
+    /// Nothing has come since.
+    silent: Option<Instant>,
     told: HashSet<String>,
-    busy: Instant,
     received: u64,
+    reported: (u64, bool),
+    busy: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ice {
+    Checking,
+    Connected,
+    Failed,
+}
+
+impl Session {
+    /// Media is expected, and none has ever come.
+    fn never_began(&self) -> bool {
+        self.told.is_empty() && !self.bin.routing.receiving.is_empty()
+    }
+}
+
+/// How an operation of a session goes.
+pub struct Luck {
+    pub fails: bool,
+    pub hangs: bool,
+}
+
+/// Which members reach each other.
+#[derive(Default)]
+pub struct Paths {
+    pub blocked: HashMap<(usize, usize), Instant>,
+    /// Processes that stand still.
+    pub frozen: HashMap<usize, Instant>,
+    pub address: HashMap<usize, u32>,
+}
+
+impl Paths {
+    fn open(&self, now: Instant, a: usize, b: usize) -> bool {
+        let free = |until: Option<&Instant>| until.is_none_or(|until| *until <= now);
+        let (a, b) = (super::world::index(a), super::world::index(b));
+        free(self.blocked.get(&(a.min(b), a.max(b))))
+            && free(self.frozen.get(&a))
+            && free(self.frozen.get(&b))
+    }
+
+    /// The process stands still.
+    fn stands(&self, now: Instant, who: usize) -> bool {
+        let until = self.frozen.get(&super::world::index(who));
+        until.is_some_and(|until| *until > now)
+    }
+
+    fn address(&self, who: usize) -> u32 {
+        let known = self.address.get(&super::world::index(who));
+        known.copied().unwrap_or_default()
+    }
 }
 
 pub struct Media {
+    /// A path that is lost is not noticed.
     deaf: bool,
     live: BTreeMap<Key, Session>,
     made: u64,
 }
 
-/// Checks that do not answer take libnice so long.
-pub const GIVE_UP: Duration = Duration::from_secs(7);
-
-fn asks(command: &SessionCommand) -> bool {
+pub fn asks(command: &SessionCommand) -> bool {
     matches!(
         command,
         SessionCommand::CreateOffer(_)
@@ -50,8 +122,19 @@ pub fn changes(command: &SessionCommand) -> bool {
     )
 }
 
+/// What another end looks like from here.
+struct View {
+    /// The end that names ours, and is named by it.
+    partner: Option<u64>,
+    /// Packets get through to it.
+    open: bool,
+    /// Packets get through on the DTLS association.
+    flows: bool,
+    /// m-lines on which media comes.
+    media: Vec<String>,
+}
+
 impl Media {
-    /// `deaf`: a connection that is lost is not noticed.
     pub fn new(deaf: bool) -> Self {
         let live = BTreeMap::new();
         Self { deaf, live, made: 0 }
@@ -63,19 +146,25 @@ impl Media {
         now: Instant,
         key: &Key,
         command: SessionCommand,
-        failures: u32,
-        rng: &mut fastrand::Rng,
+        (paths, luck): (&Paths, &Luck),
+        mut delay: impl FnMut() -> Duration,
     ) -> Vec<(Instant, SessionEvent)> {
         match command {
             SessionCommand::Create(_) => {
                 self.made += 1;
                 let session = Session {
                     bin: Bin::new(self.made),
-                    connected: None,
-                    mismatch_since: None,
+                    serial: self.made,
+                    address: paths.address(key.0),
+                    pair: None,
+                    since: now,
+                    ice: Ice::Checking,
+                    link: None,
+                    silent: None,
                     told: HashSet::new(),
-                    busy: now,
                     received: 0,
+                    reported: (0, false),
+                    busy: now,
                 };
                 self.live.insert(key.clone(), session);
                 return Vec::new();
@@ -87,89 +176,166 @@ impl Media {
             _ => {}
         }
         let session = self.live.get_mut(key).expect("a command for no session");
-        let fails = asks(&command) && !session.bin.broken && rng.u32(0..100) < failures;
-        let events = if fails {
+        session.busy = session.busy.max(now);
+        let described = changes(&command);
+        let unlucky = (luck.fails || luck.hangs) && asks(&command) && !session.bin.broken;
+        let events = if unlucky {
             session.bin.broken = true;
+            if luck.hangs {
+                session.busy += REPLY_LIMIT;
+            }
             let (op, reason) = (SessionOp::SetRemote, "model".into());
             vec![SessionEvent::Failed { op, reason }]
         } else {
             session.bin.run(command)
         };
-        session.busy = session.busy.max(now);
+        if described {
+            let remote = session.bin.remote_ufrag();
+            let pair = remote.map(|remote| (session.bin.ufrag.clone(), remote));
+            if pair != session.pair {
+                (session.pair, session.since, session.ice) = (pair, now, Ice::Checking);
+            }
+        }
         let timed = events.into_iter().map(|event| {
-            session.busy += Duration::from_millis(rng.u64(0..40));
+            session.busy += delay();
             (session.busy, event)
         });
         timed.collect()
     }
 
-    /// A second's packets of those who are connected and hear each other.
-    pub fn count(&mut self) -> Vec<(Key, SessionEvent)> {
-        let names = |session: &Session| Some((session.bin.ufrag.clone(), session.bin.remote_ufrag()?));
-        let ends: HashMap<String, String> = self.live.values().filter_map(names).collect();
-        let mut news = Vec::new();
-        for (key, session) in &mut self.live {
-            let pair = names(session).filter(|_| session.connected.is_some());
-            if pair.is_some_and(|(own, other)| ends.get(&other) == Some(&own)) {
-                session.received += 1;
+    /// A process is gone, and all its sessions with it.
+    pub fn kill(&mut self, who: usize) {
+        self.live.retain(|key, _| key.0 != who);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// All sessions, and what they see of each other.
+    fn views(&self, now: Instant, paths: &Paths) -> Vec<View> {
+        let by_name: HashMap<&str, (&Key, &Session)> = self
+            .live
+            .iter()
+            .filter_map(|(key, session)| Some((session.pair.as_ref()?.0.as_str(), (key, session))))
+            .collect();
+        let by_serial: HashMap<u64, (&Key, &Session)> = self
+            .live
+            .iter()
+            .map(|(key, session)| (session.serial, (key, session)))
+            .collect();
+        let reached = |(key, session): (&Key, &Session), (other_key, other): (&Key, &Session)| {
+            paths.open(now, key.0, other_key.0)
+                && session.address == paths.address(key.0)
+                && other.address == paths.address(other_key.0)
+        };
+        let view = |(key, session): (&Key, &Session)| {
+            let partner = session.pair.as_ref().and_then(|(own, remote)| {
+                let found = by_name.get(remote.as_str())?;
+                (found.1.pair.as_ref()?.1 == *own).then_some(*found)
+            });
+            let willing = |(_, other): (&Key, &Session)| {
+                let free = |link: Option<u64>, serial| link.is_none_or(|link| link == serial);
+                other.ice != Ice::Failed
+                    && free(session.link, other.serial)
+                    && free(other.link, session.serial)
+            };
+            let linked = session.link.and_then(|link| by_serial.get(&link)).copied();
+            let flows = linked
+                .is_some_and(|other| other.1.link == Some(session.serial) && reached((key, session), other));
+            let sources = linked.map_or_else(Vec::new, |(_, other)| other.bin.sources());
+            let receiving = session.bin.routing.receiving.iter();
+            let receiving = receiving
+                .filter(|media| media.ssrcs.iter().any(|ssrc| sources.contains(ssrc)))
+                .map(|media| media.mid.clone());
+            View {
+                partner: partner.map(|(_, other)| other.serial),
+                open: partner.is_some_and(|other| willing(other) && reached((key, session), other)),
+                flows,
+                media: match flows {
+                    true => receiving.collect(),
+                    false => Vec::new(),
+                },
             }
-            let (received, sending) = (session.received, !session.bin.routing.sending.is_empty());
-            if received > 0 {
+        };
+        self.live.iter().map(view).collect()
+    }
+
+    /// Ends that name each other connect; ends that do not fail.
+    pub fn observe(&mut self, now: Instant, paths: &Paths) -> Vec<(Key, SessionEvent)> {
+        let mut news = Vec::new();
+        let views = self.views(now, paths);
+        for ((key, session), view) in self.live.iter_mut().zip(views) {
+            if session.pair.is_none() || paths.stands(now, key.0) {
+                continue;
+            }
+            let mut say = |event| news.push((key.clone(), event));
+            match session.ice {
+                Ice::Checking if view.open => {
+                    (session.ice, session.link, session.silent) = (Ice::Connected, view.partner, None);
+                    say(SessionEvent::Connection(ConnectionState::Connected));
+                }
+                Ice::Checking if now >= session.since + GIVE_UP => {
+                    session.ice = Ice::Failed;
+                    say(SessionEvent::Connection(ConnectionState::Failed));
+                }
+                Ice::Connected if !view.flows && (!self.deaf || session.never_began()) => {
+                    let since = *session.silent.get_or_insert(now);
+                    let patience = if self.deaf { NEVER_BEGAN } else { GIVE_UP };
+                    if now >= since + patience {
+                        (session.ice, session.silent) = (Ice::Failed, None);
+                        say(SessionEvent::Connection(ConnectionState::Failed));
+                    }
+                }
+                _ => session.silent = None,
+            }
+            let taken = &session.bin.routing.receiving;
+            session
+                .told
+                .retain(|mid| taken.iter().any(|inbound| inbound.mid == *mid));
+            for mid in view.media {
+                if let (Some(codec), false) = (session.bin.codec(&mid), session.told.contains(&mid)) {
+                    session.told.insert(mid.clone());
+                    say(SessionEvent::MediaArrived { mid, codec });
+                }
+            }
+        }
+        news
+    }
+
+    /// A second has passed: what the sessions have counted.
+    pub fn count(&mut self, now: Instant, paths: &Paths) -> Vec<(Key, SessionEvent)> {
+        let mut news = Vec::new();
+        let views = self.views(now, paths);
+        for ((key, session), view) in self.live.iter_mut().zip(views) {
+            if session.link.is_none() || paths.stands(now, key.0) {
+                continue;
+            }
+            let routing = &session.bin.routing;
+            let sending = !routing.sending.is_empty();
+            session.received += match (view.flows, view.media.is_empty()) {
+                (true, false) => PACKETS,
+                // Reports.
+                (true, true) if sending || !routing.receiving.is_empty() => 1,
+                _ => 0,
+            };
+            let report = (session.received, sending);
+            if session.reported != report {
+                session.reported = report;
+                let (received, sending) = report;
                 news.push((key.clone(), SessionEvent::Traffic { received, sending }));
             }
         }
         news
     }
 
-    /// Ends that name each other connect; ends that do not fail. Also says whether somebody begins to doubt, and is to
-    /// be looked at again later.
-    pub fn observe(&mut self, now: Instant) -> (Vec<(Key, SessionEvent)>, bool) {
-        let mut again = false;
-        let named = |session: &Session| Some((session.bin.ufrag.clone(), session.bin.remote_ufrag()?));
-        let ends: HashMap<String, (String, Vec<u32>)> = self
-            .live
-            .values()
-            .filter_map(|session| {
-                let (own, other) = named(session)?;
-                Some((own, (other, session.bin.sources())))
-            })
-            .collect();
-        let mut news = Vec::new();
-        for (key, session) in &mut self.live {
-            let Some((own, other)) = named(session) else {
-                continue;
-            };
-            let Some((_, sending)) = ends.get(&other).filter(|(back, _)| *back == own) else {
-                if self.deaf && session.connected.is_some() {
-                    continue;
-                }
-                again |= session.mismatch_since.is_none();
-                let since = *session.mismatch_since.get_or_insert(now);
-                if now >= since + GIVE_UP {
-                    (session.mismatch_since, session.connected, again) = (None, None, true);
-                    news.push((key.clone(), SessionEvent::Connection(ConnectionState::Failed)));
-                }
-                continue;
-            };
-            session.mismatch_since = None;
-            if session.connected.as_ref() != Some(&other) {
-                session.connected = Some(other);
-                news.push((key.clone(), SessionEvent::Connection(ConnectionState::Connected)));
-            }
-            let taken = &session.bin.routing.receiving;
-            session
-                .told
-                .retain(|mid| taken.iter().any(|inbound| inbound.mid == *mid));
-            for inbound in taken {
-                let flows = inbound.ssrcs.iter().any(|ssrc| sending.contains(ssrc));
-                let fresh = flows && !session.told.contains(&inbound.mid);
-                if let Some(codec) = session.bin.codec(&inbound.mid).filter(|_| fresh) {
-                    let mid = inbound.mid.clone();
-                    session.told.insert(mid.clone());
-                    news.push((key.clone(), SessionEvent::MediaArrived { mid, codec }));
-                }
-            }
-        }
-        (news, again)
+    /// The tracks that come in now.
+    pub fn flowing(&self, now: Instant, paths: &Paths) -> HashSet<(Key, String)> {
+        let views = self.views(now, paths);
+        let tracks = |(key, view): (&Key, View)| {
+            let key = key.clone();
+            view.media.into_iter().map(move |mid| (key.clone(), mid))
+        };
+        self.live.keys().zip(views).flat_map(tracks).collect()
     }
 }

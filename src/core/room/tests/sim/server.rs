@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::core::io::SocketId;
 
+/// One connection of one process.
+pub type Socket = (usize, SocketId);
+
 /// One connection, as the server knows it.
 #[derive(Debug)]
 struct Connection {
@@ -14,11 +17,17 @@ struct Connection {
 }
 
 /// A frame for somebody's socket.
-pub type Delivery = ((usize, SocketId), Value);
+pub type Delivery = (Socket, Value);
+
+/// A password of a TURN server, which nobody may show.
+pub const TURN_SECRET: &str = "turn-5ecret";
+
+/// The service's limit for a frame, in bytes.
+pub const FRAME_MAX: usize = 65_536;
 
 #[derive(Debug, Default)]
 pub struct Server {
-    connections: BTreeMap<(usize, SocketId), Connection>,
+    connections: BTreeMap<Socket, Connection>,
 }
 
 fn presence(joined: &[&str], left: &[&str]) -> Value {
@@ -28,7 +37,7 @@ fn presence(joined: &[&str], left: &[&str]) -> Value {
 
 impl Server {
     /// The handshake is done. A connection that had the same id is replaced without a word.
-    pub fn accept(&mut self, socket: (usize, SocketId), id: &str) -> Vec<Delivery> {
+    pub fn accept(&mut self, socket: Socket, id: &str) -> Vec<Delivery> {
         self.connections.insert(
             socket,
             Connection {
@@ -36,11 +45,15 @@ impl Server {
                 subscribed: false,
             },
         );
-        let welcome = json!({"type": "welcome", "peerId": id, "serverTime": 1, "expiresAt": null, "maxMessageSize": 65536});
+        let turn = json!([{"urls": "turn:t.example", "username": "u", "credential": TURN_SECRET}]);
+        let welcome = json!({
+            "type": "welcome", "peerId": id, "serverTime": 1, "expiresAt": null, "maxMessageSize": FRAME_MAX,
+            "metadata": {"iceServers": turn},
+        });
         vec![(socket, welcome)]
     }
 
-    pub fn frame(&mut self, socket: (usize, SocketId), frame: &Value) -> Vec<Delivery> {
+    pub fn frame(&mut self, socket: Socket, frame: &Value) -> Vec<Delivery> {
         let Some(connection) = self.connections.get_mut(&socket) else {
             return Vec::new();
         };
@@ -50,15 +63,11 @@ impl Server {
             "ping" => vec![(socket, json!({"type": "pong"}))],
             "subscribe" => {
                 connection.subscribed = true;
-                let replaced =
-                    |other: (&(usize, SocketId), &mut Connection)| other.0 == &socket || other.1.id != from;
+                let replaced = |other: (&Socket, &mut Connection)| other.0 == &socket || other.1.id != from;
                 self.connections.retain(|key, other| replaced((key, other)));
                 let others: Vec<&str> = self.others(&from).map(|(_, id)| id).collect();
                 let mut all = vec![ack, (socket, presence(&others, &[]))];
-                all.extend(
-                    self.others(&from)
-                        .map(|(other, _)| (other, presence(&[&from], &[]))),
-                );
+                all.extend(self.told(&from));
                 all
             }
             "publish" => {
@@ -88,12 +97,20 @@ impl Server {
         }
     }
 
-    pub fn knows(&self, socket: (usize, SocketId)) -> bool {
+    /// The others are told that this member is there.
+    pub fn told(&self, id: &str) -> Vec<Delivery> {
+        let joined = presence(&[id], &[]);
+        self.others(id)
+            .map(|(other, _)| (other, joined.clone()))
+            .collect()
+    }
+
+    pub fn knows(&self, socket: Socket) -> bool {
         self.connections.contains_key(&socket)
     }
 
     /// The server has noticed that a connection is gone.
-    pub fn gone(&mut self, socket: (usize, SocketId)) -> Vec<Delivery> {
+    pub fn gone(&mut self, socket: Socket) -> Vec<Delivery> {
         match self.connections.remove(&socket) {
             Some(Connection { id, subscribed: true }) => self
                 .others(&id)
@@ -103,8 +120,13 @@ impl Server {
         }
     }
 
+    /// It knows nobody any more. Whom it knew.
+    pub fn forget(&mut self) -> Vec<Socket> {
+        std::mem::take(&mut self.connections).into_keys().collect()
+    }
+
     /// The members of the channel but one.
-    pub fn others<'a>(&'a self, own: &'a str) -> impl Iterator<Item = ((usize, SocketId), &'a str)> {
+    pub fn others<'a>(&'a self, own: &'a str) -> impl Iterator<Item = (Socket, &'a str)> {
         self.connections
             .iter()
             .filter(move |(_, other)| other.subscribed && other.id != own)
@@ -112,7 +134,7 @@ impl Server {
     }
 
     /// The id behind a socket, if it is in the channel.
-    pub fn id(&self, socket: (usize, SocketId)) -> Option<&str> {
+    pub fn id(&self, socket: Socket) -> Option<&str> {
         let connection = self.connections.get(&socket)?;
         connection.subscribed.then_some(connection.id.as_str())
     }

@@ -1,0 +1,45 @@
+//! What random plans have found, made small. `SIM_TRACE=1` shows what happens.
+
+use super::sim::replay;
+
+/// Media came only in the first second after the connection was up, which counted as part of the handshakes: nobody
+/// missed it.
+#[test]
+fn a_path_that_dies_right_after_its_first_media() {
+    replay(
+        "seed=0 members=tk deaf=1 delay=60 slow=20
+        6000 1 join
+        22000 1 add 2
+        27000 1 block 0 11100
+        35000 0 join
+        41000 0 move",
+    );
+}
+
+/// Answers took longer than the impolite side waits for them, so both sides gave way to each other, and took the answers
+/// to offers they had dropped for wrong answers to the next.
+#[test]
+fn answers_that_take_longer_than_an_offer_stands() {
+    replay(
+        "seed=166 members=kkk delay=2000 slow=20
+        1000 1 join
+        1000 1 add 3
+        4000 2 join
+        6000 0 add 1
+        17000 0 add 0
+        19000 0 join",
+    );
+}
+
+/// The same after a reconnect, with a slow webrtcbin.
+#[test]
+fn slow_answers_after_a_reconnect() {
+    replay(
+        "seed=65 members=kt delay=2000 slow=1500
+        0 0 join
+        1000 1 join
+        3000 0 add 3
+        3000 1 add 0
+        20000 1 drop 0",
+    );
+}
