@@ -1,7 +1,7 @@
 //! The receiving half of an element: from a session's track to a pad, and back to nothing.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,9 +33,12 @@ struct Tracks {
     by_name: HashMap<TrackName, Arc<Exposed>>,
 }
 
-/// An end of stream is behind what the pad still has to play. A consumer that does not take it must not hold up the
-/// room's news for longer.
+/// An end of stream is behind what the pad still has to play. A consumer that takes nothing for so long must not hold up
+/// the room's news.
 const EOS_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Nor one that is slow: it gets this many times as long.
+const EOS_ROUNDS: usize = 6;
 
 /// See the module. There is one for each run of the element, from READY to READY, so that what one of them leaves
 /// behind in some queue is nothing to the next. Pads come on the notifier's thread; they go there, and when the element
@@ -146,11 +149,11 @@ impl Receiver {
         let exposed = lock(&self.exposed).by_name.remove(name);
         if let Some(exposed) = exposed {
             gst::info!(CAT, obj = bin, "{} ends", exposed.pad.name());
-            let passed = watch_eos(&exposed.pad);
+            let drain = Drain::of(&exposed.pad);
             exposed.outlet.eos();
             let patient = exposed.pad.is_linked() && !self.stopping.load(Ordering::Relaxed);
             if patient {
-                let _ = passed.recv_timeout(EOS_PATIENCE);
+                drain.wait();
             }
             let silent = exposed.outlet.dispose_behind(exposed.pad.clone().upcast());
             if patient {
@@ -202,18 +205,43 @@ fn take_away(bin: &gst::Bin, exposed: &Exposed) {
 }
 
 /// Tells when an end of stream has left the pad.
-fn watch_eos(pad: &MeteredWebRTCSrcPad) -> mpsc::Receiver<()> {
-    let (sender, passed) = mpsc::channel();
-    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-        if info
-            .event()
-            .is_some_and(|event| event.type_() == gst::EventType::Eos)
-        {
-            let _ = sender.send(());
+/// What still goes through a pad until its end of stream.
+struct Drain {
+    passed: mpsc::Receiver<()>,
+    buffers: Arc<AtomicU64>,
+}
+
+impl Drain {
+    fn of(pad: &MeteredWebRTCSrcPad) -> Self {
+        let (sender, passed) = mpsc::channel();
+        let buffers = Arc::new(AtomicU64::new(0));
+        let count = buffers.clone();
+        let data = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+        pad.add_probe(data, move |_, info| {
+            match info.event() {
+                None => {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                Some(event) if event.type_() == gst::EventType::Eos => {
+                    let _ = sender.send(());
+                }
+                Some(_) => {}
+            }
+            gst::PadProbeReturn::Ok
+        });
+        Self { passed, buffers }
+    }
+
+    /// Until the end has passed, as long as anything does.
+    fn wait(&self) {
+        for _ in 0..EOS_ROUNDS {
+            let before = self.buffers.load(Ordering::Relaxed);
+            let ended = self.passed.recv_timeout(EOS_PATIENCE) != Err(mpsc::RecvTimeoutError::Timeout);
+            if ended || self.buffers.load(Ordering::Relaxed) == before {
+                return;
+            }
         }
-        gst::PadProbeReturn::Ok
-    });
-    passed
+    }
 }
 
 /// Unique for each peer and track, and the same again after a new connection.
