@@ -195,6 +195,7 @@ impl Member {
             },
             include_sender_metadata: false,
             max_peers: 64,
+            departure_grace: Duration::from_secs(30),
             ice_servers: None,
             relay_only: false,
             seed: seed.rotate_left(17),
