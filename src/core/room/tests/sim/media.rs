@@ -1,6 +1,7 @@
 //! What happens between the webrtcbins of all rooms: ICE, DTLS, packets.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::core::io::{ConnectionState, Generation, SessionCommand, SessionEvent, SessionOp};
@@ -28,7 +29,7 @@ struct Session {
     /// Names it, over all members.
     serial: u64,
     /// The address of its member when it was made: ICE is started anew with the candidates there are.
-    address: u32,
+    address: u8,
     /// User fragments of both ends, once both descriptions are in place.
     pair: Option<(String, String)>,
     /// The checks of this pair began then.
@@ -70,7 +71,7 @@ pub struct Paths {
     pub blocked: HashMap<(usize, usize), Instant>,
     /// Processes that stand still.
     pub frozen: HashMap<usize, Instant>,
-    pub address: HashMap<usize, u32>,
+    pub address: HashMap<usize, u8>,
 }
 
 impl Paths {
@@ -88,9 +89,32 @@ impl Paths {
         until.is_some_and(|until| *until > now)
     }
 
-    fn address(&self, who: usize) -> u32 {
+    fn address(&self, who: usize) -> u8 {
         let known = self.address.get(&super::world::index(who));
         known.copied().unwrap_or_default()
+    }
+
+    /// What the machine of a member has.
+    pub fn addresses(&self, who: usize) -> Vec<IpAddr> {
+        (0..3).map(|last| ip(who, self.address(who), last)).collect()
+    }
+}
+
+/// Three of each machine, all others after a move. The model of webrtcbin calls the first three 10.0.0.x.
+fn ip(who: usize, moves: u8, last: u8) -> IpAddr {
+    let member = u8::try_from(super::world::index(who)).expect("few members");
+    [10, member, moves, last].into()
+}
+
+/// A candidate with the addresses of its machine.
+fn placed(event: SessionEvent, who: usize, moves: u8) -> SessionEvent {
+    match event {
+        SessionEvent::Candidate { mline, candidate } => {
+            let network = ip(who, moves, 0).to_string();
+            let candidate = candidate.replace(" 10.0.0.", &format!(" {}", network.trim_end_matches('0')));
+            SessionEvent::Candidate { mline, candidate }
+        }
+        event => event,
     }
 }
 
@@ -198,7 +222,7 @@ impl Media {
         }
         let timed = events.into_iter().map(|event| {
             session.busy += delay();
-            (session.busy, event)
+            (session.busy, placed(event, key.0, session.address))
         });
         timed.collect()
     }
@@ -273,6 +297,7 @@ impl Media {
             match session.ice {
                 Ice::Checking if view.open => {
                     (session.ice, session.link, session.silent) = (Ice::Connected, view.partner, None);
+                    say(SessionEvent::Path(ip(key.0, session.address, 1)));
                     say(SessionEvent::Connection(ConnectionState::Connected));
                 }
                 Ice::Checking if now >= session.since + GIVE_UP => {

@@ -47,7 +47,12 @@ impl World {
                 let until = self.paths.blocked.entry(pair).or_insert(self.now);
                 *until = (*until).max(self.now + ms(long));
             }
-            Action::Move => *self.paths.address.entry(member).or_default() += 1,
+            Action::Move => {
+                *self.paths.address.entry(member).or_default() += 1;
+                // The driver looks twice a second, and believes what it finds twice.
+                let when = self.now + ms(self.members[member].rng.u64(500..1000));
+                self.push(when, Event::Addresses(self.who(member)));
+            }
             Action::Restart(other) => {
                 let socket = self.members.get(other).and_then(|other| other.socket);
                 let id = socket.and_then(|socket| self.server.id((self.who(other), socket)));

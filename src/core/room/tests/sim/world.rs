@@ -48,6 +48,8 @@ pub(super) enum Event {
     Thaw(usize),
     /// A new process has the place of one that is gone.
     Back(usize),
+    /// A process notices that its machine has other addresses.
+    Addresses(usize),
     /// Media may flow elsewhere.
     Look,
     /// A second has passed.
@@ -276,6 +278,10 @@ impl World {
             }
             Event::Thaw(who) => self.thaw(who),
             Event::Back(member) => self.come_back(member),
+            Event::Addresses(who) => {
+                let found = NetInput::AddressesChanged(self.paths.addresses(who));
+                self.dispatch(Event::Net(who, found));
+            }
             Event::Look => self.changed = true,
             Event::Second => self.second(),
         }
@@ -322,8 +328,13 @@ impl World {
         if !news.is_empty() {
             self.push(self.now + ms(30), Event::Look);
         }
+        let mut last: Option<(Key, Instant)> = None;
         for (key, event) in news {
-            let when = self.now + ms(self.members[index(key.0)].rng.u64(0..30));
+            // What one session says keeps its order.
+            let same = last.take().filter(|(before, _)| *before == key);
+            let late = || self.now + ms(self.members[index(key.0)].rng.u64(0..30));
+            let when = same.map_or_else(late, |(_, when)| when);
+            last = Some((key.clone(), when));
             self.push(when, Event::Session(key, event));
         }
     }
