@@ -7,6 +7,11 @@
 //!
 //! Where we only send, reports are expected only while media really goes out: Chromium 156 reports on sound when there
 //! is some.
+//!
+//! Nothing is expected of a peer that has not been heard on this connection: a track may be promised and silent, and
+//! then browsers send no reports either. If such a path dies they notice, since they ask for consent all the time (RFC
+//! 7675). Elements of ours do not notice, but they have media when they promise it, so they have to begin. One whose
+//! source stands still sends no reports before its first packet: after [`SILENT`] connections it is left in peace.
 
 use std::time::{Duration, Instant};
 
@@ -32,6 +37,12 @@ const SENDING_SOUND: Duration = Duration::from_secs(25);
 /// Expected is what has come at all: a peer that sends no reports before it has media gets no alarm, and what comes
 /// in this moment after the connection is up, and with it the first count, belongs to the handshakes.
 const SETTLING: Duration = Duration::from_millis(1500);
+
+/// The peer's first packet, where it must come: its encoder has to begin with a whole picture.
+const BEGIN: Duration = Duration::from_secs(10);
+
+/// Connections in a row that come up and bring nothing, after which nothing is expected of the next.
+const SILENT: u32 = 2;
 
 /// A timer that is so late has stood still with the whole process, or the whole machine: nobody has counted packets.
 const LATE: Duration = Duration::from_millis(1500);
@@ -100,6 +111,10 @@ pub(super) struct Liveness {
     count: u64,
     /// Media has come since the connection is up.
     media: bool,
+    /// Something has come on this webrtcbin, maybe before its path was restored.
+    heard: bool,
+    /// Connections in a row on which nothing has come.
+    silent: u32,
     stalled: bool,
     /// Since when the path may be gone.
     doubt: Option<Instant>,
@@ -108,8 +123,8 @@ pub(super) struct Liveness {
 }
 
 impl Liveness {
-    /// The connection is up, for the first time or again.
-    pub fn connected(&mut self, now: Instant, patience: Option<Patience>) {
+    /// The connection is up, for the first time or again. An element of ours has to begin.
+    pub fn connected(&mut self, now: Instant, patience: Option<Patience>, ours: bool) {
         if self.up.is_some() {
             return self.expect(now, patience);
         }
@@ -121,7 +136,10 @@ impl Liveness {
             };
         }
         (self.up, self.patience) = (Some(now), patience);
-        (self.last, self.count, self.stalled, self.sending) = (None, 0, false, false);
+        let expected = (ours || self.heard) && self.silent < SILENT;
+        self.silent = (self.silent + 1).min(SILENT);
+        self.last = expected.then_some(now);
+        (self.count, self.stalled, self.sending) = (0, false, false);
         self.doubt = None;
         self.media = false;
     }
@@ -131,9 +149,15 @@ impl Liveness {
         self.doubt = Some(now);
     }
 
-    /// The connection is no more.
+    /// The path is no more.
     pub fn gone(&mut self) {
         (self.up, self.last, self.stalled) = (None, None, false);
+    }
+
+    /// The webrtcbin is no more.
+    pub fn disposed(&mut self) {
+        self.gone();
+        self.heard = false;
     }
 
     /// Other media flows from now on.
@@ -151,10 +175,12 @@ impl Liveness {
             self.last = self.last.map(|_| now);
         }
         let news = std::mem::replace(&mut self.count, count) != count;
-        if !news || self.up.is_none_or(|up| now < up + SETTLING && !self.media) {
+        let settling = |up| now < up + SETTLING && !self.media && !self.heard;
+        if !news || self.up.is_none_or(settling) {
             return None;
         }
         self.last = Some(now);
+        (self.heard, self.silent) = (true, 0);
         self.doubt = self.doubt.filter(|since| now < *since + DOUBTFUL);
         let forgiven = self.alarm.is_some_and(|alarm| now >= alarm + FORGIVEN);
         if forgiven {
@@ -172,6 +198,7 @@ impl Liveness {
     pub fn deadline(&self) -> Option<Instant> {
         let Patience { limit, reports_only } = self.patience.filter(|_| !self.stalled)?;
         let expected = self.sending || !reports_only;
+        let limit = if self.heard { limit } else { limit.max(BEGIN) };
         let due = self.last.filter(|_| expected)? + limit * 2u32.pow(self.doubled);
         Some(self.doubt.map_or(due, |since| due.min(since + DOUBT)))
     }
@@ -233,7 +260,7 @@ mod tests {
             let patience = limit.map(receiving);
             let now = Instant::now();
             let mut liveness = Liveness::default();
-            liveness.connected(now, patience);
+            liveness.connected(now, patience, false);
             Self {
                 start: now,
                 now,
@@ -377,6 +404,48 @@ mod tests {
     }
 
     #[test]
+    fn an_element_of_ours_has_to_begin_but_not_for_ever() {
+        let mut line = Line::new(None);
+        line.liveness = Liveness::default();
+        for round in 0..4 {
+            line.liveness.disposed();
+            line.liveness
+                .connected(line.now, Some(receiving(RECEIVING)), true);
+            let due = line.liveness.deadline();
+            assert_eq!(due.is_some(), round < 2, "round {round}");
+            let Some(due) = due else { break };
+            assert_eq!(due - line.now, BEGIN);
+            line.now = due;
+            assert_eq!(line.liveness.expire(due), Some(Change::Stalled));
+            line.now += s(10.0);
+        }
+        line.now += s(10.0);
+        line.liveness.traffic(line.now, 1, true);
+        assert_eq!(line.liveness.deadline(), Some(line.now + RECEIVING));
+    }
+
+    /// ICE has started anew: there are no handshakes, and what came before is expected.
+    #[test]
+    fn a_restored_path_that_dies_at_once_is_missed() {
+        let mut line = Line::new(Some(RECEIVING));
+        line.run(&[1.6, 2.5], 3.0);
+        line.liveness.gone();
+        line.liveness
+            .connected(line.now, Some(receiving(RECEIVING)), false);
+        assert_eq!(line.liveness.deadline(), Some(line.now + RECEIVING));
+        line.now += s(0.5);
+        line.liveness.traffic(line.now, 9, true);
+        assert_eq!(line.liveness.deadline(), Some(line.now + RECEIVING));
+        // A peer whose media has ended by itself is asked once more, and no more.
+        for expected in [true, true, false] {
+            line.liveness.gone();
+            line.liveness
+                .connected(line.now, Some(receiving(RECEIVING)), false);
+            assert_eq!(line.liveness.deadline().is_some(), expected);
+        }
+    }
+
+    #[test]
     fn reports_are_expected_while_media_goes_out() {
         let mut line = Line::new(None);
         let (limit, reports_only) = (SENDING, true);
@@ -416,7 +485,8 @@ mod tests {
             assert_eq!(line.liveness.expire(due), Some(Change::Stalled));
             line.liveness.gone();
             line.now += s(1.0);
-            line.liveness.connected(line.now, Some(receiving(RECEIVING)));
+            line.liveness
+                .connected(line.now, Some(receiving(RECEIVING)), false);
         }
         line.now += FORGIVEN;
         line.run(&[], (line.now - line.start).as_secs_f64() + 1.6);

@@ -417,7 +417,7 @@ impl Negotiator {
                 }
                 self.set_state(PeerState::Connected);
                 let patience = self.patience();
-                self.liveness.connected(now, patience);
+                self.liveness.connected(now, patience, self.keeping.capable);
             }
             ConnectionState::Disconnected => {
                 session.connected = false;
@@ -494,7 +494,7 @@ impl Negotiator {
         self.recovery.disposed();
         self.restart = Restart::default();
         self.keeping.disposed();
-        self.liveness.gone();
+        self.liveness.disposed();
         let Some(session) = self.session.take() else {
             return;
         };

@@ -58,6 +58,8 @@ pub fn accept(lone: &Lone, ufrag: &str) -> String {
     let (_, mut sdp) = lone.last();
     let origin = CHROMIUM.lines().find(|line| line.starts_with("o=")).unwrap();
     sdp.session[1] = origin.to_owned();
+    // Said by elements of ours only.
+    sdp.session.retain(|line| !line.starts_with("a=x-meteredwebrtc"));
     for media in &mut sdp.media {
         media.set("ice-ufrag", ufrag);
         media.set("setup", "active");

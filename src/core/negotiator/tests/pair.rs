@@ -113,7 +113,8 @@ impl Pair {
         let side = |polite: bool, receive: ReceivePolicy| Side {
             negotiator: Negotiator::new(
                 NegotiatorConfig {
-                    keeps: true,
+                    // Packets, which elements of ours expect of each other, are not modelled.
+                    keeps: false,
                     polite,
                     receive,
                     session: SessionConfig::default(),

@@ -16,6 +16,31 @@ fn a_path_that_dies_right_after_its_first_media() {
     );
 }
 
+/// The same after a restart of ICE, when no handshakes could come.
+#[test]
+fn a_restored_path_that_dies_right_after_its_first_media() {
+    replay(
+        "seed=0 members=tk deaf=1 delay=60 slow=20
+        2000 0 add 3
+        2000 0 join
+        6000 1 join
+        27000 1 block 0 11100
+        41000 0 rebind",
+    );
+}
+
+/// Between connected and the first media nobody missed anything, since peers may promise media and have none.
+#[test]
+fn a_path_that_dies_before_any_media() {
+    replay(
+        "seed=0 members=kk deaf=1 delay=60 slow=20
+        2000 0 add 3
+        2000 0 join
+        6000 1 join
+        6670 1 rebind",
+    );
+}
+
 /// Answers took longer than the impolite side waits for them, so both sides gave way to each other, and took the answers
 /// to offers they had dropped for wrong answers to the next.
 #[test]

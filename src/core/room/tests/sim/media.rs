@@ -17,10 +17,6 @@ const GIVE_UP: Duration = Duration::from_secs(7);
 /// A session waits for a promise of webrtcbin so long.
 const REPLY_LIMIT: Duration = Duration::from_secs(10);
 
-/// A known limit: a path that dies before any media has come by it is missed by nobody, since a peer may have nothing
-/// to send. Here somebody notices at last.
-const NEVER_BEGAN: Duration = Duration::from_secs(15);
-
 /// Packets a second where media flows.
 const PACKETS: u64 = 50;
 
@@ -37,6 +33,8 @@ struct Session {
     ice: Ice,
     /// Other end of the DTLS association.
     link: Option<u64>,
+    /// What the path leads over.
+    bindings: (u32, u32),
     /// Nothing has come since.
     silent: Option<Instant>,
     told: HashSet<String>,
@@ -52,13 +50,6 @@ enum Ice {
     Failed,
 }
 
-impl Session {
-    /// Media is expected, and none has ever come.
-    fn never_began(&self) -> bool {
-        self.told.is_empty() && !self.bin.routing.receiving.is_empty()
-    }
-}
-
 /// How an operation of a session goes.
 pub struct Luck {
     pub fails: bool,
@@ -72,6 +63,8 @@ pub struct Paths {
     /// Processes that stand still.
     pub frozen: HashMap<usize, Instant>,
     pub address: HashMap<usize, u8>,
+    /// How often the translators of their addresses have forgotten them.
+    pub bindings: HashMap<usize, u32>,
 }
 
 impl Paths {
@@ -92,6 +85,16 @@ impl Paths {
     fn address(&self, who: usize) -> u8 {
         let known = self.address.get(&super::world::index(who));
         known.copied().unwrap_or_default()
+    }
+
+    fn bindings(&self, a: usize, b: usize) -> (u32, u32) {
+        let of = |who| {
+            self.bindings
+                .get(&super::world::index(who))
+                .copied()
+                .unwrap_or_default()
+        };
+        (of(a), of(b))
     }
 
     /// What the machine of a member has.
@@ -154,6 +157,8 @@ struct View {
     open: bool,
     /// Packets get through on the DTLS association.
     flows: bool,
+    /// What a path would lead over now.
+    bindings: (u32, u32),
     /// m-lines on which media comes.
     media: Vec<String>,
 }
@@ -184,6 +189,7 @@ impl Media {
                     since: now,
                     ice: Ice::Checking,
                     link: None,
+                    bindings: (0, 0),
                     silent: None,
                     told: HashSet::new(),
                     received: 0,
@@ -266,7 +272,8 @@ impl Media {
             };
             let linked = session.link.and_then(|link| by_serial.get(&link)).copied();
             let flows = linked
-                .is_some_and(|other| other.1.link == Some(session.serial) && reached((key, session), other));
+                .is_some_and(|other| other.1.link == Some(session.serial) && reached((key, session), other))
+                && linked.is_some_and(|(other, _)| session.bindings == paths.bindings(key.0, other.0));
             let sources = linked.map_or_else(Vec::new, |(_, other)| other.bin.sources());
             let receiving = session.bin.routing.receiving.iter();
             let receiving = receiving
@@ -274,6 +281,7 @@ impl Media {
                 .map(|media| media.mid.clone());
             View {
                 partner: partner.map(|(_, other)| other.serial),
+                bindings: partner.map_or((0, 0), |(other, _)| paths.bindings(key.0, other.0)),
                 open: partner.is_some_and(|other| willing(other) && reached((key, session), other)),
                 flows,
                 media: match flows {
@@ -297,6 +305,7 @@ impl Media {
             match session.ice {
                 Ice::Checking if view.open => {
                     (session.ice, session.link, session.silent) = (Ice::Connected, view.partner, None);
+                    session.bindings = view.bindings;
                     say(SessionEvent::Path(ip(key.0, session.address, 1)));
                     say(SessionEvent::Connection(ConnectionState::Connected));
                 }
@@ -304,10 +313,9 @@ impl Media {
                     session.ice = Ice::Failed;
                     say(SessionEvent::Connection(ConnectionState::Failed));
                 }
-                Ice::Connected if !view.flows && (!self.deaf || session.never_began()) => {
+                Ice::Connected if !view.flows && !self.deaf => {
                     let since = *session.silent.get_or_insert(now);
-                    let patience = if self.deaf { NEVER_BEGAN } else { GIVE_UP };
-                    if now >= since + patience {
+                    if now >= since + GIVE_UP {
                         (session.ice, session.silent) = (Ice::Failed, None);
                         say(SessionEvent::Connection(ConnectionState::Failed));
                     }

@@ -74,8 +74,10 @@ pub enum Action {
     Freeze(Ms),
     /// No packets between it and another member for so long.
     Block(usize, Ms),
-    /// It has another address: no path of old leads to it any more.
+    /// Its machine has another address: no path of old leads to it any more.
     Move,
+    /// The same behind a translator of addresses: nobody is told, and the old paths can be found anew.
+    Rebind,
     /// The application wants a new path to this member.
     Restart(usize),
     /// The same, to all.
@@ -106,6 +108,7 @@ impl Action {
             Self::Freeze(long) => ("freeze", vec![long]),
             Self::Block(other, long) => ("block", vec![other as u64, long]),
             Self::Move => ("move", vec![]),
+            Self::Rebind => ("rebind", vec![]),
             Self::Restart(other) => ("restart", vec![other as u64]),
             Self::RestartAll => ("restart-all", vec![]),
             Self::Expire => ("expire", vec![]),
@@ -129,6 +132,7 @@ impl Action {
             ("freeze", [long]) => Self::Freeze(*long),
             ("block", [other, long]) => Self::Block(usize::try_from(*other).ok()?, *long),
             ("move", []) => Self::Move,
+            ("rebind", []) => Self::Rebind,
             ("restart", [other]) => Self::Restart(usize::try_from(*other).ok()?),
             ("restart-all", []) => Self::RestartAll,
             ("expire", []) => Self::Expire,
@@ -278,7 +282,8 @@ impl Action {
             8 => Self::Die(rng.u64(0..5000), long),
             9 => Self::Freeze(long),
             10..=12 => Self::Block(other, long),
-            13 => Self::Move,
+            13 if rng.bool() => Self::Move,
+            13 => Self::Rebind,
             14 | 15 => Self::Restart(other),
             16 => Self::RestartAll,
             17 => Self::Expire,

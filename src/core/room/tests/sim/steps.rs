@@ -53,6 +53,7 @@ impl World {
                 let when = self.now + ms(self.members[member].rng.u64(500..1000));
                 self.push(when, Event::Addresses(self.who(member)));
             }
+            Action::Rebind => *self.paths.bindings.entry(member).or_default() += 1,
             Action::Restart(other) => {
                 let socket = self.members.get(other).and_then(|other| other.socket);
                 let id = socket.and_then(|socket| self.server.id((self.who(other), socket)));
