@@ -52,6 +52,7 @@ use std::time::Instant;
 use super::io::{Codec, ConnectionState, Generation, SessionCommand, SessionEvent, TrackKey};
 use super::liveness::Liveness;
 use crate::sdp::Remote;
+use crate::sdp::section::DescriptionId;
 use crate::sdp::transport::Transport;
 use crate::wire::{IceCandidate, RtcSignal, SdpKind};
 use candidates::{Inbox, Outbox};
@@ -85,6 +86,8 @@ struct OwnOffer {
     internal: String,
     /// webrtcbin has it already (first offer).
     applied: bool,
+    /// What it was called when it was sent first.
+    first_id: Option<DescriptionId>,
 }
 
 /// What the session is busy with. Nothing else is asked of it meanwhile.

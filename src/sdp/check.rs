@@ -6,7 +6,7 @@ use super::codec::MediaKind;
 use super::model::{Media, Sdp};
 use super::msid::{self, Msid};
 use super::payload::{self, Format};
-use super::section;
+use super::section::{self, DescriptionId};
 use super::transport::{Setup, Transport, is_ice_token, sha256_fingerprint};
 use crate::wire::SdpKind;
 
@@ -29,6 +29,10 @@ pub struct Remote {
     pub bundle: Option<Bundle>,
     /// The peer keeps its connections while the signalling is away: an element of ours.
     pub keeps: bool,
+    /// What its `o=` line calls it, where that is a pair of numbers.
+    pub id: Option<DescriptionId>,
+    /// The offer that it answers, if it says so.
+    pub answers: Option<DescriptionId>,
     /// All sections, in order.
     pub sections: Vec<RemoteSection>,
 }
@@ -148,6 +152,8 @@ impl Remote {
             kind,
             origin: origin(&sdp),
             keeps: section::keeps(&sdp),
+            id: description_id(&sdp),
+            answers: section::answers(&sdp),
             bundle,
             sections,
         })
@@ -176,6 +182,12 @@ impl Remote {
 /// An offer of nothing, which some stacks send after a rebuild without tracks (nothing to negotiate, no error).
 pub fn is_empty_offer(text: &str) -> bool {
     Sdp::parse(text).is_ok_and(|sdp| sdp.media.is_empty())
+}
+
+fn description_id(sdp: &Sdp) -> Option<DescriptionId> {
+    let line = sdp.session.iter().find_map(|line| line.strip_prefix("o="))?;
+    let mut words = line.split_ascii_whitespace().skip(1);
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
 fn origin(sdp: &Sdp) -> String {

@@ -11,10 +11,28 @@ const RTP: &str = "UDP/TLS/RTP/SAVPF";
 /// it, and unknown attributes are ignored (RFC 8866 §5.13).
 const KEEPS: (&str, &str) = ("x-meteredwebrtc", "keep");
 
-/// Says in a description for the wire that its writer keeps connections while the signalling is away.
-pub fn promise_to_keep(sdp: &mut Sdp) {
+/// What stands before the name of an offer in the same attribute of its answer.
+const ANSWERS: &str = "to/";
+
+/// Session id and version of the `o=` line: they name a description.
+pub type DescriptionId = (u64, u64);
+
+/// Says in a description for the wire that its writer keeps connections while the signalling is away, and in an answer
+/// which offer it is for.
+pub fn promise_to_keep(sdp: &mut Sdp, answers: Option<DescriptionId>) {
     let (name, value) = KEEPS;
-    sdp.session.push(format!("a={name}:{value}"));
+    let to = answers.map_or_else(String::new, |(id, version)| format!(" {ANSWERS}{id}/{version}"));
+    sdp.session.push(format!("a={name}:{value}{to}"));
+}
+
+/// Which offer an answer is for, if it says so.
+pub fn answers(sdp: &Sdp) -> Option<DescriptionId> {
+    let words = sdp.attribute(KEEPS.0)?.split_ascii_whitespace();
+    let (id, version) = words
+        .filter_map(|word| word.strip_prefix(ANSWERS))
+        .next()?
+        .split_once('/')?;
+    Some((id.parse().ok()?, version.parse().ok()?))
 }
 
 /// Whether the writer of a description has said so.

@@ -6,7 +6,7 @@ use crate::sdp::check::{Direction, RemoteSection, SectionKind};
 use crate::sdp::model::Media;
 use crate::sdp::msid::Msid;
 use crate::sdp::payload::{self, Format};
-use crate::sdp::section;
+use crate::sdp::section::{self, DescriptionId};
 use crate::sdp::transport::{Setup, Transport};
 
 /// Whose m-line it is.
@@ -76,6 +76,8 @@ pub(super) struct Round {
     pub restarts: bool,
     /// Our end from now on, if it does, once webrtcbin has written it.
     pub local: Option<Transport>,
+    /// The offer of an element of ours that it answers.
+    pub answers: Option<DescriptionId>,
 }
 
 impl Line {

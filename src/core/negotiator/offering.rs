@@ -9,6 +9,7 @@ use super::world::{Draft, Mismatch, World};
 use super::{Inbound, Negotiator, NegotiatorOutput, OwnOffer, PeerState, Phase, timing};
 use crate::core::io::SessionCommand;
 use crate::sdp::Remote;
+use crate::sdp::section::DescriptionId;
 use crate::wire::{RtcSignal, SdpKind};
 
 /// Answers to offers of ours that have given way which may still come; more than follow each other within their time.
@@ -158,6 +159,7 @@ impl Negotiator {
             round,
             internal,
             applied: first,
+            first_id: None,
         };
         if first {
             self.command(SessionCommand::SetLocal(SdpKind::Offer, offer.internal.clone()));
@@ -192,7 +194,7 @@ impl Negotiator {
         self.send_offer(now, offer);
     }
 
-    fn send_offer(&mut self, now: Instant, offer: OwnOffer) {
+    fn send_offer(&mut self, now: Instant, mut offer: OwnOffer) {
         match self.write(&offer.round) {
             Ok(sdp) => self.signal(RtcSignal::Description {
                 kind: SdpKind::Offer,
@@ -200,6 +202,8 @@ impl Negotiator {
             }),
             Err(why) => return self.unusable_session(now, why),
         }
+        let id = self.session.as_ref().map(|session| session.world.newest_id());
+        offer.first_id = offer.first_id.or(id);
         self.open_outbox(&offer.round);
         let patience = match offer.round.restarts && !self.resent {
             true => timing::RESTART_ANSWER,
@@ -265,9 +269,14 @@ impl Negotiator {
         let Phase::OfferOut(offer) = &self.phase else {
             return;
         };
-        if self.unanswered > 0 && !World::answers(&answer, &offer.round) {
+        let late = match answer.answers {
+            // An element of ours says what it answers.
+            Some(id) => !self.is_ours(offer, id),
+            None => self.unanswered > 0 && !World::answers(&answer, &offer.round),
+        };
+        if late {
             // To an offer that has given way since; the one to this may follow.
-            self.unanswered -= 1;
+            self.unanswered = self.unanswered.saturating_sub(1);
             return;
         }
         let Phase::OfferOut(mut offer) = std::mem::replace(&mut self.phase, Phase::Stable) else {
@@ -295,6 +304,15 @@ impl Negotiator {
         }
         self.command(SessionCommand::SetRemote(SdpKind::Answer, internal));
         self.phase = Phase::ApplyingAnswer(offer.round);
+    }
+
+    /// Whether an offer is called that, or was when it was sent before.
+    fn is_ours(&self, offer: &OwnOffer, (id, version): DescriptionId) -> bool {
+        let newest = self.session.as_ref().map(|session| session.world.newest_id());
+        offer
+            .first_id
+            .zip(newest)
+            .is_some_and(|((own, first), (_, last))| id == own && (first..=last).contains(&version))
     }
 
     fn answer_mismatch(&mut self, now: Instant, mismatch: Mismatch) {

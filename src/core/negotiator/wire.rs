@@ -3,6 +3,7 @@
 use super::facts::{Line, LineKind, Round, Slot};
 use super::world::{OwnTrack, World};
 use crate::core::io::{InboundMedia, Routing, TrackKey};
+use crate::sdp::section::DescriptionId;
 use crate::sdp::{msid, section};
 
 impl World {
@@ -46,7 +47,7 @@ impl World {
         }
         let mut sdp = section::session(self.origin, self.version, media, &bundle);
         if self.keeps {
-            section::promise_to_keep(&mut sdp);
+            section::promise_to_keep(&mut sdp, round.answers);
         }
         Ok(sdp.write())
     }
@@ -54,6 +55,11 @@ impl World {
     /// What the `o=` lines of our descriptions name.
     pub fn origin_id(&self) -> String {
         section::session_id(self.origin).to_string()
+    }
+
+    /// What the newest of our descriptions is called.
+    pub fn newest_id(&self) -> DescriptionId {
+        (section::session_id(self.origin), self.version)
     }
 
     /// What flows.

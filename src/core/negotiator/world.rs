@@ -213,6 +213,7 @@ impl World {
                 setup: Setup::Actpass,
                 restarts,
                 local,
+                answers: None,
             },
         })
     }
@@ -342,6 +343,7 @@ impl World {
                 setup,
                 restarts,
                 local: None,
+                answers: offer.id.filter(|_| offer.keeps),
             },
         }
     }

@@ -68,3 +68,17 @@ fn slow_answers_after_a_reconnect() {
         20000 1 drop 0",
     );
 }
+
+/// A late answer to an offer of the connection before had the sections of the offer that was out, and was taken for its
+/// answer: both were connected with an end that was gone, again and again.
+#[test]
+fn an_answer_to_the_connection_before() {
+    replay(
+        "seed=159 members=tk deaf=0 delay=2000 slow=1500
+        17000 1 join
+        17000 0 join
+        36000 1 add 1
+        40200 1 drop 90
+        44000 0 add 1",
+    );
+}
