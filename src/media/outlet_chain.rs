@@ -39,11 +39,40 @@ impl StreamIdentity {
         }
     }
 
-    fn event(&self) -> gst::Event {
+    fn stream_start(&self) -> gst::Event {
         gst::event::StreamStart::builder(&self.id)
             .group_id(self.group)
             .stream(self.stream.clone())
             .build()
+    }
+
+    /// Of this stream alone: other pads come and go without it, and whoever decodes several adds them up.
+    fn collection(&self) -> gst::Event {
+        let collection = gst::StreamCollection::builder(Some(&self.id))
+            .stream(self.stream.clone())
+            .build();
+        gst::event::StreamCollection::new(&collection)
+    }
+
+    /// Says it on the pad of a source that knows nothing of it.
+    fn announce(self, pad: &gst::Pad) {
+        // A stream without a collection ends `decodebin3` (1.26, 1.28) in an assertion. One before the caps makes it
+        // expect a stream that needs no parser.
+        let collection = self.collection();
+        let media = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
+        pad.add_probe(media, move |pad, _| {
+            pad.push_event(collection.clone());
+            gst::PadProbeReturn::Remove
+        });
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            if info
+                .event()
+                .is_some_and(|event| event.type_() == gst::EventType::StreamStart)
+            {
+                info.data = Some(gst::PadProbeData::Event(self.stream_start()));
+            }
+            gst::PadProbeReturn::Ok
+        });
     }
 }
 
@@ -71,15 +100,7 @@ impl Chain {
         let source = appsrc
             .static_pad("src")
             .ok_or_else(|| MediaError::Build("appsrc without pad".into()))?;
-        source.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            if info
-                .event()
-                .is_some_and(|event| event.type_() == gst::EventType::StreamStart)
-            {
-                info.data = Some(gst::PadProbeData::Event(identity.event()));
-            }
-            gst::PadProbeReturn::Ok
-        });
+        identity.announce(&source);
         let mut elements: Vec<gst::Element> = vec![appsrc.clone().upcast()];
         elements.extend(make_parser(info)?);
         if output == Output::Raw {

@@ -4,6 +4,7 @@
 mod calls;
 mod census;
 mod churn;
+mod decoding;
 mod keeping;
 mod leaks;
 mod lifecycle;
