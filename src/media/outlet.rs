@@ -314,6 +314,7 @@ fn check_kind(kind: MediaKind, codec: Codec) -> Result<(), MediaError> {
 /// The pad that ends all trouble from downstream: whatever it says, the track goes on.
 fn make_ghost(weak: Weak<Shared>) -> gst::GhostPad {
     let lists = weak.clone();
+    let announcer = Announcer::new(weak.clone());
     gst::GhostPad::builder(gst::PadDirection::Src)
         .name("src")
         .proxy_pad_chain_function(move |pad, parent, buffer| {
@@ -323,8 +324,10 @@ fn make_ghost(weak: Weak<Shared>) -> gst::GhostPad {
             tame(&lists, || gst::ProxyPad::chain_list_default(pad, parent, list))
         })
         // Refused caps must not get as far as the elements of the chain either: their source would stop.
-        .proxy_pad_event_function(|pad, parent, event| {
-            gst::Pad::event_default(pad, parent, event);
+        .proxy_pad_event_function(move |pad, parent, event| {
+            announcer.pass(event, |event| {
+                gst::Pad::event_default(pad, parent, event);
+            });
             true
         })
         .proxy_pad_query_function(|pad, parent, query| {
@@ -335,6 +338,48 @@ fn make_ghost(weak: Weak<Shared>) -> gst::GhostPad {
             gst::Pad::query_default(pad, parent, query)
         })
         .build()
+}
+
+/// Says of the stream what downstream may want to know before there is media: its caps, and the collection it is in.
+///
+/// `decodebin3` takes a stream that upstream announces for what it is said to be. One in no collection ends the process
+/// in an assertion (1.26, 1.28). One whose caps are not known when it starts finds no decoder, if a queue is quick. And a
+/// collection that comes before the caps is one of streams that need no parser.
+struct Announcer {
+    shared: Weak<Shared>,
+    /// The start of a stream whose caps are not known yet.
+    start: Mutex<Option<gst::Event>>,
+}
+
+impl Announcer {
+    fn new(shared: Weak<Shared>) -> Self {
+        Self {
+            shared,
+            start: Mutex::default(),
+        }
+    }
+
+    fn pass(&self, event: gst::Event, forward: impl Fn(gst::Event)) {
+        if event.type_() == gst::EventType::StreamStart {
+            *lock(&self.start) = Some(event);
+            return;
+        }
+        let identity = || {
+            let shared = self.shared.upgrade()?;
+            let identity = lock(&shared.state).identity.clone();
+            Some(identity)
+        };
+        if let (gst::EventView::Caps(caps), Some(identity)) = (event.view(), identity()) {
+            identity.stream.set_caps(Some(&caps.caps_owned()));
+        }
+        let start = lock(&self.start).take_if(|_| event.is_serialized());
+        start.into_iter().for_each(&forward);
+        let complete = event.type_() == gst::EventType::Segment;
+        forward(event);
+        if let (true, Some(identity)) = (complete, identity()) {
+            forward(identity.collection());
+        }
+    }
 }
 
 fn tame(

@@ -47,32 +47,11 @@ impl StreamIdentity {
     }
 
     /// Of this stream alone: other pads come and go without it, and whoever decodes several adds them up.
-    fn collection(&self) -> gst::Event {
+    pub fn collection(&self) -> gst::Event {
         let collection = gst::StreamCollection::builder(Some(&self.id))
             .stream(self.stream.clone())
             .build();
         gst::event::StreamCollection::new(&collection)
-    }
-
-    /// Says it on the pad of a source that knows nothing of it.
-    fn announce(self, pad: &gst::Pad) {
-        // A stream without a collection ends `decodebin3` (1.26, 1.28) in an assertion. One before the caps makes it
-        // expect a stream that needs no parser.
-        let collection = self.collection();
-        let media = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
-        pad.add_probe(media, move |pad, _| {
-            pad.push_event(collection.clone());
-            gst::PadProbeReturn::Remove
-        });
-        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            if info
-                .event()
-                .is_some_and(|event| event.type_() == gst::EventType::StreamStart)
-            {
-                info.data = Some(gst::PadProbeData::Event(self.stream_start()));
-            }
-            gst::PadProbeReturn::Ok
-        });
     }
 }
 
@@ -100,7 +79,15 @@ impl Chain {
         let source = appsrc
             .static_pad("src")
             .ok_or_else(|| MediaError::Build("appsrc without pad".into()))?;
-        identity.announce(&source);
+        source.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            if info
+                .event()
+                .is_some_and(|event| event.type_() == gst::EventType::StreamStart)
+            {
+                info.data = Some(gst::PadProbeData::Event(identity.stream_start()));
+            }
+            gst::PadProbeReturn::Ok
+        });
         let mut elements: Vec<gst::Element> = vec![appsrc.clone().upcast()];
         elements.extend(make_parser(info)?);
         if output == Output::Raw {
