@@ -17,8 +17,9 @@
 //! Submodules: `world` (with `generated` and `wire`) translates between the SDP of the wire and that of webrtcbin,
 //! `facts` holds the m-lines, `offering` and `answering` are the two halves of a round, `restart` gives a generation a
 //! new path, `recovery` replaces it, `addresses` says when this machine's own are others, `layout` is what passes from one
-//! generation to the next, `keeping` what outlives the signalling, `recycling` bounds the m-lines, `throttle` the offers
-//! of the peer, `candidates` and `media` do what their names say, `timing` has every duration with its reason.
+//! generation to the next, `keeping` what outlives the signalling, `recycling` bounds the m-lines, `bundling` says which
+//! a first offer has, `throttle` bounds the offers of the peer, `candidates` and `media` do what their names say, `timing`
+//! has every duration with its reason.
 //!
 //! Later stages: SSRCs are new with every generation.
 
@@ -26,6 +27,7 @@
 
 mod addresses;
 mod answering;
+mod bundling;
 mod candidates;
 mod facts;
 mod generated;

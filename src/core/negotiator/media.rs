@@ -193,9 +193,9 @@ impl Negotiator {
         }
     }
 
-    /// Gives the webrtcbin a sender for every track that has none yet.
+    /// Gives the webrtcbin a sender for every track that is due and has none yet.
     pub(super) fn add_senders(&mut self) {
-        for index in 0..self.senders.len() {
+        for index in self.due_senders() {
             let (Some(sender), Some(session)) = (self.senders.get(index), &self.session) else {
                 return;
             };

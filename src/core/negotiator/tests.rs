@@ -4,6 +4,7 @@
 
 mod addresses;
 pub mod bin;
+mod bundling;
 mod checklist;
 mod churn;
 mod golden;

@@ -21,14 +21,15 @@ export class Meeting {
     this.peerId = manners === "polite" ? `a-${kind}` : `z-${kind}`;
   }
 
-  /** Both join; the peer publishes `kinds`, a sink of ours both, unless it is `quiet`. */
-  async begin({ kinds, quiet = false } = {}) {
+  /** Both join; the peer publishes `kinds`, a sink of ours both, unless it is `quiet`, and a stream of `more`. */
+  async begin({ kinds, quiet = false, more } = {}) {
     const peer = () => this.startPeer({ kinds });
     if (this.first === "peer") await peer();
     this.element = await Element.start(this.room, this.against, ELEMENT, {
       kinds: this.against === "sink" && !quiet ? BOTH : [],
     });
     await this.room.waitFor("the element to join", () => this.element.joined());
+    if (more) this.more = await this.element.publish(more);
     if (this.first !== "peer") await peer();
     return this;
   }

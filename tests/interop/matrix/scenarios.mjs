@@ -62,6 +62,14 @@ async function frozen(meeting, freeze, thaw) {
   await meeting.flows();
 }
 
+/** All that a sink sends is there before the peer is: it is in the first offer, as far as that may be. */
+const manyAtOnce = (more) => async (meeting) => {
+  await meeting.begin({ more });
+  await meeting.flows();
+  await meeting.flows(meeting.more, more);
+  await meeting.harmless();
+};
+
 export const SCENARIOS = [
   {
     name: "media both ways",
@@ -97,6 +105,18 @@ export const SCENARIOS = [
       await meeting.connected();
       await meeting.harmless();
     },
+  },
+  {
+    name: "two sounds and a picture at once",
+    against: ["sink"],
+    sample: [{ kind: "aiortc", manners: "polite" }],
+    run: manyAtOnce(["audio"]),
+  },
+  {
+    name: "two of each at once",
+    against: ["sink"],
+    sample: [{ kind: "aiortc", manners: "impolite" }],
+    run: manyAtOnce(BOTH),
   },
   {
     name: "a data channel, then media",
@@ -153,21 +173,19 @@ export const SCENARIOS = [
       await meeting.begin({ kinds: against === "src" ? BOTH : undefined });
       await meeting.flows();
       let late;
-      // A polite aiortc starts over, and of a first offer it takes one line of sound only: docs/upstream.md.
-      const kinds = meeting.kind === "aiortc" ? ["video"] : BOTH;
       // An element that publishes nothing offers when it is asked to.
       await collide(
         meeting,
         async () => {
-          const stream = meeting.publishes ? await meeting.peer.publish(kinds) : null;
+          const stream = meeting.publishes ? await meeting.peer.publish(BOTH) : null;
           if (against === "src") late = stream;
         },
         async () => {
           if (against === "src") await meeting.element.restartIce(meeting.peerId);
-          else late = await meeting.element.publish(kinds);
+          else late = await meeting.element.publish(BOTH);
         },
       );
-      await meeting.flows(late, kinds);
+      await meeting.flows(late);
       await meeting.flows();
       await meeting.settled();
     },

@@ -174,7 +174,7 @@ fn c114_changes_of_one_turn_make_one_offer() {
     for key in 1..=4 {
         lone.handle(add(
             key,
-            if key % 2 == 0 {
+            if key == 2 {
                 MediaKind::Audio
             } else {
                 MediaKind::Video
