@@ -212,22 +212,24 @@ class Tone(MediaStreamTrack):
     """A sine tone, in packets of 20 ms."""
 
     kind = "audio"
+    packet = RATE // 50
 
     def __init__(self, hertz):
         super().__init__()
         self.started = None
         self.count = 0
-        self.period = [round(8000 * math.sin(2 * math.pi * hertz * n / RATE)) for n in range(RATE)]
+        # A second, and what a packet that begins in it needs beyond: what was left out is no whole number of packets.
+        self.period = [round(8000 * math.sin(2 * math.pi * hertz * n / RATE)) for n in range(RATE + self.packet)]
 
     async def recv(self):
         await asyncio.sleep(on_time(self, RATE))
         if self.readyState != "live":
             raise MediaStreamError
-        frame = av.AudioFrame(format="s16", layout="mono", samples=960)
+        frame = av.AudioFrame(format="s16", layout="mono", samples=self.packet)
         start = self.count % RATE
-        frame.planes[0].update(array.array("h", self.period[start : start + 960]).tobytes())
+        frame.planes[0].update(array.array("h", self.period[start : start + self.packet]).tobytes())
         frame.pts, frame.sample_rate, frame.time_base = self.count, RATE, fractions.Fraction(1, RATE)
-        self.count += 960
+        self.count += self.packet
         return frame
 
 
