@@ -203,6 +203,8 @@ pub enum SessionCommand {
         /// Whether we are the controlling side: the one that offers the restart.
         controlling: bool,
     },
+    /// Check all candidates again, with the credentials there are: an agent checks a pair for a moment only.
+    RepeatChecks,
     /// Use the relays of these servers in place of those there are, before ICE starts anew: their credentials are fresh.
     /// The path in use stays until there is a better one. New candidates may come, then another `GatheringComplete`.
     RenewRelays(Vec<IceServer>),

@@ -118,6 +118,8 @@ pub(super) struct Liveness {
     stalled: bool,
     /// Since when the path may be gone.
     doubt: Option<Instant>,
+    /// A new path is being looked for: no alarm until then.
+    held: Option<Instant>,
     alarm: Option<Instant>,
     doubled: u32,
 }
@@ -125,6 +127,10 @@ pub(super) struct Liveness {
 impl Liveness {
     /// The connection is up, for the first time or again. An element of ours has to begin.
     pub fn connected(&mut self, now: Instant, patience: Option<Patience>, ours: bool) {
+        if self.held.take().is_some() {
+            // What came last came on the old path.
+            self.last = self.last.map(|_| now);
+        }
         if self.up.is_some() {
             return self.expect(now, patience);
         }
@@ -149,9 +155,14 @@ impl Liveness {
         self.doubt = Some(now);
     }
 
+    /// A new path is being looked for. No alarm until then, or until the connection is up again.
+    pub fn hold(&mut self, until: Instant) {
+        self.held = self.held.max(Some(until));
+    }
+
     /// The path is no more.
     pub fn gone(&mut self) {
-        (self.up, self.last, self.stalled) = (None, None, false);
+        (self.up, self.last, self.stalled, self.held) = (None, None, false, None);
     }
 
     /// The webrtcbin is no more.
@@ -200,7 +211,8 @@ impl Liveness {
         let expected = self.sending || !reports_only;
         let limit = if self.heard { limit } else { limit.max(BEGIN) };
         let due = self.last.filter(|_| expected)? + limit * 2u32.pow(self.doubled);
-        Some(self.doubt.map_or(due, |since| due.min(since + DOUBT)))
+        let due = self.doubt.map_or(due, |since| due.min(since + DOUBT));
+        Some(self.held.map_or(due, |held| due.max(held)))
     }
 
     /// Time has passed.

@@ -297,6 +297,7 @@ impl Negotiator {
         self.throttle_timeout(now);
         self.liveness_timeout(now);
         self.keeping_timeout(now);
+        self.checks_timeout(now);
         self.recovery_timeout(now);
         self.watchdog_timeout(now);
         self.yield_timeout(now);
@@ -319,6 +320,7 @@ impl Negotiator {
             self.liveness.deadline(),
             self.throttle.deadline(),
             self.keeping.deadline(),
+            self.restart.next_checks(),
         ];
         [offer, self.watchdog_at, self.yield_at()]
             .into_iter()
@@ -384,7 +386,7 @@ impl Negotiator {
     /// Both descriptions are in place.
     fn round_complete(&mut self, now: Instant, round: Round, offered: bool) {
         if round.restarts {
-            self.restart.wanted = false;
+            self.restarted(now);
         }
         if let Some(session) = &mut self.session {
             session.world.commit(round, offered);

@@ -410,6 +410,12 @@ impl Actor {
                     self.fail(SessionOp::RestartIce, reason);
                 }
             }
+            SessionCommand::RepeatChecks => {
+                // It only helps: what has become of the path is told by its state.
+                if let Err(reason) = self.with(|transport, _| transport.webrtcbin.repeat_checks()) {
+                    gst::debug!(CAT, "the checks are not repeated: {reason}");
+                }
+            }
             SessionCommand::SetLocal(kind, sdp) => self.set(Side::Local, kind, &sdp),
             SessionCommand::SetRemote(kind, sdp) => {
                 self.promised = Promised::from_sdp(&sdp);

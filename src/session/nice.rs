@@ -25,12 +25,51 @@ const LIBRARY: &CStr = c"libnice.10.dylib";
 #[derive(Clone, Copy)]
 struct Functions {
     restart: RestartFn,
+    local_credentials: LocalCredentialsFn,
+    set_local_credentials: SetLocalCredentialsFn,
+    remote_candidates: RemoteCandidatesFn,
+    set_remote_candidates: SetRemoteCandidatesFn,
+    free_candidate: FreeCandidateFn,
     forget_relays: ForgetRelaysFn,
     set_relay_info: SetRelayInfoFn,
 }
 
 /// `gboolean nice_agent_restart (NiceAgent *agent)`
 type RestartFn = unsafe extern "C" fn(*mut glib::gobject_ffi::GObject) -> glib::ffi::gboolean;
+
+/// `gboolean nice_agent_get_local_credentials (NiceAgent *agent, guint stream_id, gchar **ufrag, gchar **pwd)`
+type LocalCredentialsFn = unsafe extern "C" fn(
+    *mut glib::gobject_ffi::GObject,
+    libc::c_uint,
+    *mut *mut libc::c_char,
+    *mut *mut libc::c_char,
+) -> glib::ffi::gboolean;
+
+/// `gboolean nice_agent_set_local_credentials (NiceAgent *agent, guint stream_id, const gchar *ufrag, const gchar *pwd)`
+type SetLocalCredentialsFn = unsafe extern "C" fn(
+    *mut glib::gobject_ffi::GObject,
+    libc::c_uint,
+    *const libc::c_char,
+    *const libc::c_char,
+) -> glib::ffi::gboolean;
+
+/// `GSList *nice_agent_get_remote_candidates (NiceAgent *agent, guint stream_id, guint component_id)`: copies.
+type RemoteCandidatesFn = unsafe extern "C" fn(
+    *mut glib::gobject_ffi::GObject,
+    libc::c_uint,
+    libc::c_uint,
+) -> *mut glib::ffi::GSList;
+
+/// `int nice_agent_set_remote_candidates (NiceAgent *agent, guint stream_id, guint component_id, const GSList *candidates)`
+type SetRemoteCandidatesFn = unsafe extern "C" fn(
+    *mut glib::gobject_ffi::GObject,
+    libc::c_uint,
+    libc::c_uint,
+    *const glib::ffi::GSList,
+) -> libc::c_int;
+
+/// `void nice_candidate_free (NiceCandidate *candidate)`
+type FreeCandidateFn = unsafe extern "C" fn(glib::ffi::gpointer);
 
 /// `gboolean nice_agent_forget_relays (NiceAgent *agent, guint stream_id, guint component_id)`
 type ForgetRelaysFn =
@@ -92,6 +131,32 @@ pub(super) fn restart(agent: &glib::Object) -> Result<(), String> {
         glib::ffi::GFALSE => Err("libnice has refused to restart ICE".into()),
         _ => Ok(()),
     }
+}
+
+/// Checks all candidates again, with the credentials there are. libnice does not check a pair that has failed, so this is a
+/// restart which puts everything back that it throws away; the peer notices nothing.
+pub(super) fn repeat_checks(agent: &glib::Object) -> Result<(), String> {
+    if !can_restart(agent) {
+        return Err("this libnice cannot restart ICE".into());
+    }
+    let functions = functions().ok_or("libnice has gone")?;
+    let agent = agent.as_ptr();
+    let (mut ufrag, mut pwd) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: as in `restart`; a stream that does not exist is refused. The two strings and the list with its candidates
+    // are ours once they are given, and freed once, at the end; libnice copies what it is handed.
+    unsafe {
+        if (functions.local_credentials)(agent, STREAM, &mut ufrag, &mut pwd) == glib::ffi::GFALSE {
+            return Err("there is no stream".into());
+        }
+        let candidates = (functions.remote_candidates)(agent, STREAM, COMPONENT);
+        (functions.restart)(agent);
+        (functions.set_local_credentials)(agent, STREAM, ufrag, pwd);
+        (functions.set_remote_candidates)(agent, STREAM, COMPONENT, candidates);
+        glib::ffi::g_slist_free_full(candidates, Some(functions.free_candidate));
+        glib::ffi::g_free(ufrag.cast());
+        glib::ffi::g_free(pwd.cast());
+    }
+    Ok(())
 }
 
 /// Calls this with the address of this machine that packets leave from, whenever ICE has chosen a pair; for a relay, that
@@ -216,6 +281,21 @@ fn look_up() -> Option<Functions> {
             restart: std::mem::transmute::<*mut libc::c_void, Option<RestartFn>>(symbol(
                 c"nice_agent_restart",
             ))?,
+            local_credentials: std::mem::transmute::<*mut libc::c_void, Option<LocalCredentialsFn>>(symbol(
+                c"nice_agent_get_local_credentials",
+            ))?,
+            set_local_credentials: std::mem::transmute::<*mut libc::c_void, Option<SetLocalCredentialsFn>>(
+                symbol(c"nice_agent_set_local_credentials"),
+            )?,
+            remote_candidates: std::mem::transmute::<*mut libc::c_void, Option<RemoteCandidatesFn>>(symbol(
+                c"nice_agent_get_remote_candidates",
+            ))?,
+            set_remote_candidates: std::mem::transmute::<*mut libc::c_void, Option<SetRemoteCandidatesFn>>(
+                symbol(c"nice_agent_set_remote_candidates"),
+            )?,
+            free_candidate: std::mem::transmute::<*mut libc::c_void, Option<FreeCandidateFn>>(symbol(
+                c"nice_candidate_free",
+            ))?,
             forget_relays: std::mem::transmute::<*mut libc::c_void, Option<ForgetRelaysFn>>(symbol(
                 c"nice_agent_forget_relays",
             ))?,
@@ -295,6 +375,7 @@ mod tests {
         assert!(bin.can_restart());
         // No stream yet.
         assert!(bin.renew_relays(&[]).is_err());
+        assert!(bin.repeat_checks().is_err());
         bin.restart_ice(true).unwrap();
         assert_eq!(
             functions().map(|f| f.restart as usize),

@@ -135,6 +135,11 @@ impl WebrtcBin {
         ice.property::<Option<glib::Object>>("agent")
     }
 
+    /// Checks all candidates again, with the same credentials.
+    pub fn repeat_checks(&self) -> Result<(), String> {
+        nice::repeat_checks(&self.agent().ok_or("there is no ICE agent")?)
+    }
+
     /// Whether [`WebrtcBin::restart_ice`] can do anything.
     pub fn can_restart(&self) -> bool {
         self.agent().is_some_and(|agent| nice::can_restart(&agent))

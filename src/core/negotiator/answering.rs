@@ -112,7 +112,7 @@ impl Negotiator {
             self.command(SessionCommand::HoldData);
         }
         if restarts {
-            self.follow();
+            self.follow(now);
         }
         self.command(SessionCommand::SetRemote(SdpKind::Offer, draft.internal));
         self.phase = Phase::ApplyingRemote(draft.round);

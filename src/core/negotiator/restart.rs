@@ -18,11 +18,19 @@ pub(super) struct Restart {
     pub tries: usize,
     /// How often we have followed the peer since it was connected, in vain.
     followed: usize,
+    /// When the candidates of the newest restart are checked again.
+    checks: Option<Instant>,
+    /// How often they have been.
+    repeated: u32,
 }
 
 impl Restart {
     pub fn connected(&mut self) {
-        (self.tries, self.followed) = (0, 0);
+        (self.tries, self.followed, self.checks) = (0, 0, None);
+    }
+
+    pub fn next_checks(&self) -> Option<Instant> {
+        self.checks
     }
 }
 
@@ -41,7 +49,10 @@ impl Negotiator {
             None => self.recovery.hurry(now),
             // On its way already.
             Some(session) if !session.was_connected => {}
-            Some(_) if self.can_restart() => self.want_restart(now),
+            Some(_) if self.can_restart() => {
+                self.liveness.hold(now + timing::RESTART);
+                self.want_restart(now);
+            }
             Some(_) => self.recover(now, std::time::Duration::ZERO),
         }
     }
@@ -55,6 +66,7 @@ impl Negotiator {
             session.connected = false;
         }
         self.set_state(PeerState::Reconnecting);
+        self.restart.checks = None;
         if !self.is_restarting() {
             self.restart.tries += 1;
             // Each try ends with an answer, or with the watchdog of its offer.
@@ -70,7 +82,8 @@ impl Negotiator {
             || self.session.as_ref().is_some_and(|session| session.connected)
     }
 
-    pub(super) fn follow(&mut self) {
+    pub(super) fn follow(&mut self, now: Instant) {
+        self.liveness.hold(now + timing::RESTART);
         if self.session.as_ref().is_some_and(|session| !session.connected) {
             self.restart.followed += 1;
         }
@@ -85,6 +98,35 @@ impl Negotiator {
         if let Some(session) = &mut self.session {
             session.outbox.renew_relays();
             self.command(SessionCommand::RenewRelays(servers));
+        }
+    }
+
+    /// Both sides know the new credentials.
+    pub(super) fn restarted(&mut self, now: Instant) {
+        self.restart.wanted = false;
+        (self.restart.checks, self.restart.repeated) = (Some(now + timing::CHECKS), 0);
+        self.liveness.hold(now + timing::RESTART);
+    }
+
+    /// There is no path yet: the network may be back since libnice has asked for the last time.
+    pub(super) fn checks_timeout(&mut self, now: Instant) {
+        if self.restart.checks.is_none_or(|at| at > now) {
+            return;
+        }
+        self.restart.checks = None;
+        let waits = self.session.as_ref().filter(|session| !session.connected);
+        let Some(was_connected) = waits.map(|session| session.was_connected) else {
+            return;
+        };
+        if self.restart.repeated < timing::REPEATS {
+            self.restart.repeated += 1;
+            self.restart.checks = Some(now + timing::CHECKS);
+            // In the middle of another restart the agent has half of its credentials.
+            if matches!(self.phase, Phase::OfferOut(_)) || !self.is_restarting() {
+                self.command(SessionCommand::RepeatChecks);
+            }
+        } else if was_connected {
+            self.path_lost(now);
         }
     }
 

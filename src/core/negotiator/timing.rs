@@ -42,14 +42,25 @@ pub(super) const ANSWER: Duration = Duration::from_secs(15);
 /// its connection.
 pub(super) const RESTART_ANSWER: Duration = Duration::from_secs(5);
 
-/// From both descriptions in place to connected. A check of candidates that do not answer takes libnice 7 s.
+/// From both descriptions in place to connected. Candidates that do not answer take libnice 8.5 s.
 pub(super) const CONNECT: Duration = Duration::from_secs(20);
 
 /// Delays in seconds before the attempts of a recovery, those of the vendor's SDKs.
 pub(super) const LADDER: [u64; 9] = [0, 1, 2, 4, 8, 16, 30, 30, 30];
 
-/// Restarts of ICE on one connection before it is made anew. Each takes libnice 7 s to give up, and a path that was
-/// gone for a moment may be back for the second.
+/// A restart of ICE that has not led to a path is checked again so often. libnice asks three times, in the first 1.5 s,
+/// and then nothing of ours would notice for up to 6 s that a path is back. No less, or an answer over a slow path would
+/// find its question forgotten.
+pub(super) const CHECKS: Duration = Duration::from_millis(2500);
+
+/// How often they are repeated; then the restart has come to nothing.
+pub(super) const REPEATS: u32 = 3;
+
+/// How long a restart may take, from the wish for it and again from both descriptions in place: no alarm meanwhile.
+pub(super) const RESTART: Duration = Duration::from_secs(10);
+
+/// Restarts of ICE on one connection before it is made anew. A path that was gone for a moment may be back for the
+/// second.
 pub(super) const RESTARTS: usize = 2;
 
 /// After a failed operation: the cause may be local and permanent.

@@ -41,6 +41,8 @@ pub struct Bin {
     made: usize,
     /// How often ICE was started anew.
     pub restarts: usize,
+    /// How often its checks were repeated.
+    pub repeats: usize,
     /// How often relays were gathered anew.
     relays: u32,
     /// It was started anew, and not both sides have new credentials.
@@ -123,6 +125,11 @@ impl Bin {
                     SessionEvent::Candidate { mline: 0, candidate },
                     SessionEvent::GatheringComplete,
                 ]
+            }
+            SessionCommand::RepeatChecks => {
+                assert!(self.restarts > 0 && !self.open, "half a restart");
+                self.repeats += 1;
+                vec![]
             }
             SessionCommand::RestartIce { .. } => {
                 assert!(self.pending_local.is_none() && self.pending_remote.is_none());

@@ -299,6 +299,38 @@ fn a_lost_path_is_restarted_twice() {
     assert!(lone.generations > 1, "{:?}", lone.problems);
 }
 
+/// libnice asks for 1.5 s, and a path may be back a second later.
+#[test]
+fn checks_are_repeated_until_there_is_a_path() {
+    let mut lone = call(true);
+    let repeats = |lone: &Lone| lone.bin.as_ref().unwrap().repeats;
+    lone.event(SessionEvent::Connection(ConnectionState::Failed));
+    lone.pass(ms(1000));
+    lone.answer(&answer(&lone, 1));
+    let sent = lone.sent.len();
+    for n in 1..=3 {
+        lone.pass(ms(2500));
+        assert_eq!((repeats(&lone), lone.sent.len()), (n, sent));
+    }
+    // The peer may have lost what this side has: the second restart.
+    lone.pass(ms(3000));
+    assert_eq!((lone.sent.len(), lone.last().0), (sent + 1, SdpKind::Offer));
+    lone.answer(&answer(&lone, 2));
+    lone.pass(ms(3000));
+    assert_eq!(repeats(&lone), 4);
+    lone.event(SessionEvent::Connection(ConnectionState::Connected));
+    lone.pass(ms(60_000));
+    assert_eq!((repeats(&lone), lone.generations), (4, 1));
+    assert!(lone.problems.is_empty(), "{:?}", lone.problems);
+    // One that is through before needs nothing.
+    lone.handle(NegotiatorInput::RestartIce);
+    lone.pass(ms(1000));
+    lone.answer(&answer(&lone, 3));
+    lone.event(SessionEvent::Connection(ConnectionState::Connected));
+    lone.pass(ms(60_000));
+    assert_eq!(repeats(&lone), 4);
+}
+
 #[test]
 fn restarts_of_the_peer_that_come_to_nothing_end() {
     let mut lone = Lone::polite();

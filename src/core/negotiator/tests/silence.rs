@@ -85,6 +85,60 @@ fn a_receiver_restarts_ice_on_the_connection_there_is() {
     }
 }
 
+/// A call whose path is lost, and which is told at that moment to look for another one: on a busy machine that takes
+/// longer than silence is borne, and was taken for a second loss.
+#[test]
+fn there_is_no_alarm_while_a_restart_is_under_way() {
+    for (polite, ours) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut lone = receiver(polite);
+        let mut count = 0;
+        lives(&mut lone, &mut count, 20);
+        if ours {
+            lone.handle(NegotiatorInput::RestartIce);
+            lone.pass(s(2));
+            lone.answer(&restarted(&accept(&lone, "Brt8"), 1));
+        } else {
+            lone.pass(s(2));
+            lone.offer(&restarted(CHROMIUM, 1));
+        }
+        lone.pass(s(7));
+        lone.event(SessionEvent::Connection(ConnectionState::Connected));
+        // Nor at once: packets have the usual time from now on.
+        lone.pass(s(3));
+        lives(&mut lone, &mut count, 60);
+        assert_eq!(lone.problems.len(), 0, "{:?}", lone.problems);
+        assert!(!states(&lone).contains(&PeerState::Reconnecting));
+        // The next silence is as any other.
+        lone.pass(s(6));
+        assert_eq!(lone.problems, ["connection_stalled"]);
+    }
+}
+
+#[test]
+fn a_restart_that_takes_too_long_is_told() {
+    // The answer does not come.
+    let mut lone = receiver(false);
+    let mut count = 0;
+    lives(&mut lone, &mut count, 20);
+    lone.handle(NegotiatorInput::RestartIce);
+    lone.pass(s(9));
+    assert_eq!(lone.problems.len(), 0);
+    lone.pass(s(2));
+    assert_eq!(lone.problems, ["connection_stalled"]);
+    assert_eq!(states(&lone).last(), Some(&PeerState::Reconnecting));
+    // It comes, but no path does.
+    let mut lone = receiver(false);
+    lives(&mut lone, &mut count, 20);
+    lone.handle(NegotiatorInput::RestartIce);
+    lone.pass(s(5));
+    lone.answer(&restarted(&accept(&lone, "Brt8"), 1));
+    lone.pass(s(9));
+    assert_eq!(lone.problems.len(), 0);
+    lone.pass(s(2));
+    assert_eq!(states(&lone).last(), Some(&PeerState::Reconnecting));
+    assert_eq!(lone.generations, 1);
+}
+
 #[test]
 fn a_receiver_whose_peer_does_not_follow_makes_the_connection_anew() {
     for polite in [true, false] {
