@@ -9,6 +9,7 @@ use gst::prelude::*;
 
 use super::fingerprint::Promised;
 use super::message::{Mailbox, Message, Origin};
+use super::nice::Credentials;
 use super::registry::Ticket;
 use super::transport::Transport;
 use super::webrtcbin::Side;
@@ -70,6 +71,8 @@ pub(super) struct Actor {
     counted: (u64, bool),
     routing: Routing,
     promised: Promised,
+    /// The peer's newest ICE credentials.
+    peer_ice: Option<Credentials>,
     /// The remote offer whose answer is not in place yet.
     answering: Option<String>,
     /// The peer's certificate is the promised one, and the connection is not known to be lost.
@@ -96,6 +99,7 @@ impl Actor {
             counted: (0, false),
             routing: Routing::default(),
             promised: Promised::default(),
+            peer_ice: None,
             answering: None,
             open: false,
         }
@@ -244,6 +248,12 @@ impl Actor {
             self.check_relays();
             self.hold(SessionEvent::GatheringComplete);
         }
+    }
+
+    fn repeat_checks(&self) -> Result<(), String> {
+        let transport = self.transport.as_ref().ok_or("there is no webrtcbin")?;
+        let peer = self.peer_ice.as_ref().ok_or("the peer has no credentials")?;
+        transport.webrtcbin.repeat_checks(peer)
     }
 
     /// What is refused here is no reason to give up: the other candidates are as good as before.
@@ -412,12 +422,13 @@ impl Actor {
             }
             SessionCommand::RepeatChecks => {
                 // It only helps: what has become of the path is told by its state.
-                if let Err(reason) = self.with(|transport, _| transport.webrtcbin.repeat_checks()) {
+                if let Err(reason) = self.repeat_checks() {
                     gst::debug!(CAT, "the checks are not repeated: {reason}");
                 }
             }
             SessionCommand::SetLocal(kind, sdp) => self.set(Side::Local, kind, &sdp),
             SessionCommand::SetRemote(kind, sdp) => {
+                self.peer_ice = Credentials::of(&sdp);
                 self.promised = Promised::from_sdp(&sdp);
                 if self.open && !self.certificate_fits() {
                     let reason = "a new fingerprint on the old connection is refused".to_owned();

@@ -26,7 +26,8 @@ const LIBRARY: &CStr = c"libnice.10.dylib";
 struct Functions {
     restart: RestartFn,
     local_credentials: LocalCredentialsFn,
-    set_local_credentials: SetLocalCredentialsFn,
+    set_local_credentials: SetCredentialsFn,
+    set_remote_credentials: SetCredentialsFn,
     remote_candidates: RemoteCandidatesFn,
     set_remote_candidates: SetRemoteCandidatesFn,
     free_candidate: FreeCandidateFn,
@@ -45,8 +46,8 @@ type LocalCredentialsFn = unsafe extern "C" fn(
     *mut *mut libc::c_char,
 ) -> glib::ffi::gboolean;
 
-/// `gboolean nice_agent_set_local_credentials (NiceAgent *agent, guint stream_id, const gchar *ufrag, const gchar *pwd)`
-type SetLocalCredentialsFn = unsafe extern "C" fn(
+/// `gboolean nice_agent_set_local_credentials`, `…_remote_…` `(NiceAgent *agent, guint stream_id, const gchar *ufrag, const gchar *pwd)`
+type SetCredentialsFn = unsafe extern "C" fn(
     *mut glib::gobject_ffi::GObject,
     libc::c_uint,
     *const libc::c_char,
@@ -135,15 +136,18 @@ pub(super) fn restart(agent: &glib::Object) -> Result<(), String> {
 
 /// Checks all candidates again, with the credentials there are. libnice does not check a pair that has failed, so this is a
 /// restart which puts everything back that it throws away; the peer notices nothing.
-pub(super) fn repeat_checks(agent: &glib::Object) -> Result<(), String> {
+pub(super) fn repeat_checks(agent: &glib::Object, peer: &Credentials) -> Result<(), String> {
     if !can_restart(agent) {
         return Err("this libnice cannot restart ICE".into());
     }
     let functions = functions().ok_or("libnice has gone")?;
+    let text = |text: &str| CString::new(text).map_err(|_| "no credentials".to_owned());
+    let (peer_ufrag, peer_pwd) = (text(&peer.ufrag)?, text(peer.pwd.expose())?);
     let agent = agent.as_ptr();
     let (mut ufrag, mut pwd) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: as in `restart`; a stream that does not exist is refused. The two strings and the list with its candidates
-    // are ours once they are given, and freed once, at the end; libnice copies what it is handed.
+    // are ours once they are given, and freed once, at the end; libnice copies what it is handed. `peer_ufrag` and
+    // `peer_pwd` end with NUL and live until the end.
     unsafe {
         if (functions.local_credentials)(agent, STREAM, &mut ufrag, &mut pwd) == glib::ffi::GFALSE {
             return Err("there is no stream".into());
@@ -151,6 +155,7 @@ pub(super) fn repeat_checks(agent: &glib::Object) -> Result<(), String> {
         let candidates = (functions.remote_candidates)(agent, STREAM, COMPONENT);
         (functions.restart)(agent);
         (functions.set_local_credentials)(agent, STREAM, ufrag, pwd);
+        (functions.set_remote_credentials)(agent, STREAM, peer_ufrag.as_ptr(), peer_pwd.as_ptr());
         (functions.set_remote_candidates)(agent, STREAM, COMPONENT, candidates);
         glib::ffi::g_slist_free_full(candidates, Some(functions.free_candidate));
         glib::ffi::g_free(ufrag.cast());
@@ -284,8 +289,11 @@ fn look_up() -> Option<Functions> {
             local_credentials: std::mem::transmute::<*mut libc::c_void, Option<LocalCredentialsFn>>(symbol(
                 c"nice_agent_get_local_credentials",
             ))?,
-            set_local_credentials: std::mem::transmute::<*mut libc::c_void, Option<SetLocalCredentialsFn>>(
+            set_local_credentials: std::mem::transmute::<*mut libc::c_void, Option<SetCredentialsFn>>(
                 symbol(c"nice_agent_set_local_credentials"),
+            )?,
+            set_remote_credentials: std::mem::transmute::<*mut libc::c_void, Option<SetCredentialsFn>>(
+                symbol(c"nice_agent_set_remote_credentials"),
             )?,
             remote_candidates: std::mem::transmute::<*mut libc::c_void, Option<RemoteCandidatesFn>>(symbol(
                 c"nice_agent_get_remote_candidates",
@@ -311,7 +319,7 @@ fn look_up() -> Option<Functions> {
     None
 }
 
-/// New ICE credentials.
+/// ICE credentials.
 pub(super) struct Credentials {
     ufrag: String,
     pwd: Secret<String>,
@@ -327,6 +335,15 @@ impl Credentials {
         Ok(Self {
             ufrag: glib::base64_encode(ufrag).into(),
             pwd: Secret::new(glib::base64_encode(pwd).into()),
+        })
+    }
+
+    /// Those of a description; all sections of ours have the same.
+    pub fn of(sdp: &str) -> Option<Self> {
+        let value = |name| sdp.lines().find_map(|line| line.strip_prefix(name));
+        Some(Self {
+            ufrag: value("a=ice-ufrag:")?.to_owned(),
+            pwd: Secret::new(value("a=ice-pwd:")?.to_owned()),
         })
     }
 
@@ -359,6 +376,9 @@ mod tests {
         let text = made.replace(sdp);
         assert_eq!(text.matches(&made.ufrag).count(), 2);
         assert_eq!(text.matches(made.pwd.expose()).count(), 2);
+        let read = Credentials::of(&text).unwrap();
+        assert_eq!((&read.ufrag, read.pwd.expose()), (&made.ufrag, made.pwd.expose()));
+        assert!(Credentials::of("v=0\r\n").is_none());
         assert!(!text.contains("abcd") && text.ends_with("\r\na=mid:0\r\n"));
         assert_ne!(Credentials::new().unwrap().ufrag, made.ufrag);
     }
@@ -375,7 +395,7 @@ mod tests {
         assert!(bin.can_restart());
         // No stream yet.
         assert!(bin.renew_relays(&[]).is_err());
-        assert!(bin.repeat_checks().is_err());
+        assert!(bin.repeat_checks(&Credentials::new().unwrap()).is_err());
         bin.restart_ice(true).unwrap();
         assert_eq!(
             functions().map(|f| f.restart as usize),

@@ -136,8 +136,8 @@ impl WebrtcBin {
     }
 
     /// Checks all candidates again, with the same credentials.
-    pub fn repeat_checks(&self) -> Result<(), String> {
-        nice::repeat_checks(&self.agent().ok_or("there is no ICE agent")?)
+    pub fn repeat_checks(&self, peer: &Credentials) -> Result<(), String> {
+        nice::repeat_checks(&self.agent().ok_or("there is no ICE agent")?, peer)
     }
 
     /// Whether [`WebrtcBin::restart_ice`] can do anything.

@@ -42,7 +42,7 @@ pub(super) const ANSWER: Duration = Duration::from_secs(15);
 /// its connection.
 pub(super) const RESTART_ANSWER: Duration = Duration::from_secs(5);
 
-/// From both descriptions in place to connected. Candidates that do not answer take libnice 8.5 s.
+/// From both descriptions in place to connected. Candidates that do not answer take libnice 7 s.
 pub(super) const CONNECT: Duration = Duration::from_secs(20);
 
 /// Delays in seconds before the attempts of a recovery, those of the vendor's SDKs.
