@@ -14,11 +14,14 @@ import unittest
 import netns
 from elements_lab import eventually
 from outages_py import BOTH, CUT, Outages, state
+from wire import Wire
 
 # How long the service is away.
 OUTAGE = 30
 # A connection starts anew within this time after the service is back.
 AFTER = 5
+# Pictures and sound.
+STREAMS = 2
 
 
 class Run(Outages):
@@ -38,7 +41,7 @@ class Run(Outages):
         await self.flows()
         await self.readdressed(network)
         await self.flows()
-        await self.without_service()
+        await self.without_service(network)
 
     async def cut(self, network):
         begin = time.monotonic()
@@ -66,7 +69,8 @@ class Run(Outages):
             await self.flows()
             self.add(f"pictures after another address of the {name}, s", self.longest(begin)[1] - begin)
 
-    async def without_service(self):
+    async def without_service(self, network):
+        wire = Wire(network, network.publisher)
         removed, begin = self.removed(), time.monotonic()
         for tunnel in self.tunnels:
             await tunnel.break_off()
@@ -77,6 +81,9 @@ class Run(Outages):
         before, after = self.longest(begin)
         self.add(f"longest time without a picture, service away for {OUTAGE} s, s", after - before)
         self.add(f"pads removed, service away for {OUTAGE} s", self.removed() - removed)
+        self.add(f"RTP streams that began anew, service away for {OUTAGE} s", len(wire.streams) - STREAMS)
+        self.add(f"RTP packets missing, service away for {OUTAGE} s", wire.missing())
+        wire.close()
 
     def longest(self, begin):
         """The longest time without a picture."""

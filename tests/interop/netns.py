@@ -65,11 +65,15 @@ class Host:
         return ["nsenter", f"--net={self.path}", "--", *words]
 
     def listen(self, address):
-        """A listening TCP socket of this namespace: a socket stays where it was made."""
+        """A listening TCP socket of this namespace."""
+        return self.open(lambda: socket.create_server(address))
+
+    def open(self, make):
+        """A socket of this namespace: it stays where it was made."""
         with open("/proc/thread-self/ns/net") as home, open(self.path) as there:
             enter(there)
             try:
-                return socket.create_server(address)
+                return make()
             finally:
                 enter(home)
 
