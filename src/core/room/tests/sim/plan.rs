@@ -235,9 +235,10 @@ impl Plan {
 impl Weather {
     fn random(rng: &mut fastrand::Rng) -> Self {
         let fair = Self {
-            // A description is under way for at most twice the delay, an answer takes three operations.
-            delay: [60, 120, 120, 2000][rng.usize(0..4)],
-            slow: [20, 40, 40, 1500][rng.usize(0..4)],
+            // A description is under way for at most twice the delay, an answer takes three operations. With three
+            // times as much, a few in a hundred plans need more than a minute.
+            delay: [60, 120, 120, 600][rng.usize(0..4)],
+            slow: [20, 40, 40, 300][rng.usize(0..4)],
             deaf: u32::from(rng.u32(0..10) < 7),
             ..Self::default()
         };
