@@ -217,10 +217,12 @@ fn storm(members: usize, rounds: usize) {
         settled.as_secs_f64(),
         sum(&actors, |trouble| trouble.descriptions)
     );
-    for viewer in &actors {
-        check(&actors, viewer);
+    let mut wrong: Vec<String> = actors.iter().flat_map(|viewer| check(&actors, viewer)).collect();
+    let anew = connections(&actors) - before;
+    if anew > 0 {
+        wrong.push(format!("{anew} connections were made anew"));
     }
-    assert_eq!(connections(&actors), before, "connections made anew");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     end.store(true, Ordering::Relaxed);
     player.join().unwrap();
     for actor in actors {
@@ -233,38 +235,36 @@ fn sum(actors: &[Actor], of: impl Fn(&Trouble) -> usize) -> usize {
     actors.iter().map(|actor| actor.member.trouble(&of)).sum()
 }
 
-/// No trouble; every steady track was shown once and is complete; no track had another's media.
-fn check(actors: &[Actor], viewer: &Actor) {
-    let number = viewer.number;
+/// What is wrong: trouble, a steady track that was shown twice or is not complete, a track that had another's media.
+fn check(actors: &[Actor], viewer: &Actor) -> Vec<String> {
+    let mut wrong = Vec::new();
     viewer.member.trouble(|trouble| {
-        let bad = trouble.resets + trouble.reconnecting + trouble.problems.len();
-        assert_eq!(bad, 0, "member {number}: {trouble:?}");
+        if trouble.resets + trouble.reconnecting + trouble.problems.len() > 0 {
+            wrong.push(format!("{trouble:?}"));
+        }
     });
-    assert_eq!(viewer.member.connected(), actors.len() - 1);
+    if viewer.member.connected() != actors.len() - 1 {
+        wrong.push(format!("{} connections", viewer.member.connected()));
+    }
     let history = viewer.member.history();
-    for actor in actors.iter().filter(|actor| actor.number != number) {
+    for actor in actors.iter().filter(|actor| actor.number != viewer.number) {
         let name = actor.steady_name();
         let steady: Vec<_> = history.iter().filter(|shown| shown.track == name).collect();
-        assert_eq!(
-            steady.len(),
-            1,
-            "member {number}: {name} was shown more than once"
-        );
-        let seen = steady[0].heard.seen();
-        assert!(
-            seen.breaks.is_empty(),
-            "member {number}: {name} has holes: {seen:?}"
-        );
+        if steady.len() != 1 {
+            wrong.push(format!("{name} was shown {} times", steady.len()));
+        }
+        let holes = steady.iter().map(|shown| shown.heard.seen());
+        let holes = holes.filter(|seen| !seen.breaks.is_empty());
+        wrong.extend(holes.map(|seen| format!("{name} has holes: {seen:?}")));
     }
     for shown in &history {
         let seen = shown.heard.seen();
-        let mixed = seen.breaks.iter().any(|(came, expected)| came.0 != expected.0);
-        assert!(
-            !mixed,
-            "member {number}: {} had another track's media: {seen:?}",
-            shown.track
-        );
+        if seen.breaks.iter().any(|(came, expected)| came.0 != expected.0) {
+            wrong.push(format!("{} had another track's media: {seen:?}", shown.track));
+        }
     }
+    let told = |text: String| format!("member {}: {text}", viewer.number);
+    wrong.into_iter().map(told).collect()
 }
 
 #[test]

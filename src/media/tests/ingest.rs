@@ -317,6 +317,6 @@ fn teardown_is_quick_and_complete() {
         );
     }
     // A thread that goes back to the pool of all tasks waits there for more to do, 15 seconds and under its last name
-    // (seen with GLib 2.86); the pool keeps eight. One that never comes back would be there for each round.
+    // (seen with GLib 2.90); the pool keeps eight. One that never comes back would be there for each round.
     until("threads are gone, or idle", || threads("tdn-").len() < ROUNDS / 2);
 }
