@@ -8,6 +8,8 @@ export const BOTH = ["video", "audio"];
 const ELEMENT = "m-element";
 /** Pictures, sounds or units of energy that have to come until media counts as flowing. */
 const ENOUGH = { video: 10, audio: 0 };
+/** After an outage of half a minute an element waits 24 to 36 s before it tries again. */
+const REJOIN_MS = 60_000;
 
 export class Meeting {
   /** `row` is { kind, against, manners, first }. */
@@ -119,8 +121,8 @@ export class Meeting {
   /** Both are in the room again after it was gone, and see each other. */
   async rejoined() {
     const back = () => this.element.told("metered-state-changed").at(-1)["new-state"] === "joined";
-    await this.room.waitFor("the element to be back", back);
-    await this.room.waitFor("the peer to be back", () => this.peer.joined());
+    await this.room.waitFor("the element to be back", back, REJOIN_MS);
+    await this.room.waitFor("the peer to be back", () => this.peer.joined(), REJOIN_MS);
     await this.seen();
   }
 
