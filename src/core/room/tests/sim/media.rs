@@ -199,6 +199,16 @@ impl Media {
                 self.live.insert(key.clone(), session);
                 return Vec::new();
             }
+            SessionCommand::RepeatChecks => {
+                if let Some(session) = self
+                    .live
+                    .get_mut(key)
+                    .filter(|session| session.ice != Ice::Connected)
+                {
+                    (session.since, session.ice) = (now, Ice::Checking);
+                }
+                return Vec::new();
+            }
             SessionCommand::Dispose => {
                 self.live.remove(key);
                 return Vec::new();
