@@ -194,7 +194,6 @@ impl Member {
                 video: Vec::new(),
             },
             include_sender_metadata: false,
-            departure_grace: Duration::ZERO,
             max_peers: 64,
             departure_grace: Duration::from_secs(30),
             ice_servers: None,
