@@ -37,6 +37,8 @@ pub(super) struct Line {
     pub fresh: bool,
     /// The peer cannot take the codec.
     pub refused: bool,
+    /// We have offered to give its place up; whether the peer has agreed may not be known.
+    pub offered_up: bool,
     /// An own line whose codec the peer now calls by this payload type: its track goes on on another line.
     pub moved: Option<u8>,
     /// The peer's sources.
@@ -96,6 +98,7 @@ impl Line {
             kind: LineKind::Own(spec),
             fresh: true,
             refused: false,
+            offered_up: false,
             moved: None,
             ssrcs: Vec::new(),
             msid: None,
@@ -117,6 +120,7 @@ impl Line {
             rtpmap: written.unwrap_or(payload::rtpmap(spec.codec)).to_owned(),
             fresh: false,
             refused: false,
+            offered_up: false,
             moved: None,
             ssrcs: Vec::new(),
             msid: None,
@@ -144,6 +148,7 @@ impl Line {
             rtpmap: payload::rtpmap(codec).to_owned(),
             fresh: false,
             refused: false,
+            offered_up: false,
             moved: None,
             ssrcs: Vec::new(),
             msid: None,
@@ -162,6 +167,7 @@ impl Line {
             rtpmap: String::new(),
             fresh: false,
             refused: false,
+            offered_up: false,
             moved: None,
             ssrcs: Vec::new(),
             msid: None,
@@ -188,7 +194,7 @@ impl Line {
 
     /// Whether a track of ours may flow here.
     pub fn may_send(&self) -> bool {
-        !self.refused && self.moved.is_none()
+        !self.refused && !self.offered_up && self.moved.is_none()
     }
 
     /// Whether a live section of a later offer can still be this line.

@@ -337,7 +337,8 @@ impl Negotiator {
             let Some(sender) = self.senders.get_mut(index) else {
                 return;
             };
-            let Some(codec) = sender.codec.filter(|_| refused.contains(&sender.mid)) else {
+            let asked = sender.codec.filter(|_| sender.alive);
+            let Some(codec) = asked.filter(|_| refused.contains(&sender.mid)) else {
                 continue;
             };
             sender.refused.push(codec);
@@ -373,8 +374,14 @@ impl Negotiator {
         let slots = &session.world.slots;
         let live = |sender: &Sender| slots.iter().any(|slot| slot.mid == sender.mid && !slot.rejected);
         self.senders.retain(|sender| sender.alive || live(sender));
+        let lines = &session.world.lines;
         for sender in &mut self.senders {
-            if slots.iter().any(|slot| slot.mid == sender.mid && slot.rejected) {
+            let offered_up = lines
+                .iter()
+                .any(|line| line.offered_up && line.track().is_some() && line.wire_mid() == sender.mid);
+            // Its receiver may have been told that it has ended: the same mid again would not be understood.
+            let lost = sender.alive && offered_up;
+            if lost || slots.iter().any(|slot| slot.mid == sender.mid && slot.rejected) {
                 sender.mid = self.peer_formats.next_mid();
             }
         }

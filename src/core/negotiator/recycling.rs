@@ -78,7 +78,8 @@ impl World {
         self.lines.iter().enumerate().find(free).map(|(index, _)| index)
     }
 
-    /// The peer has stopped lines of ours: their tracks are not offered in that form again.
+    /// The peer has stopped lines of ours: their tracks are not offered in that form again. But where we have asked for
+    /// it, and its consent got lost, it has refused nothing.
     pub(super) fn note_stopped(&mut self, offer: &Remote) {
         for section in offer.sections.iter().filter(|section| section.rejected) {
             let slot = self.slots.iter().find(|slot| slot.mid == section.mid);
@@ -86,7 +87,7 @@ impl World {
                 .and_then(|slot| slot.line)
                 .and_then(|index| self.lines.get_mut(index))
             {
-                line.refused |= line.track().is_some();
+                line.refused |= line.track().is_some() && !line.offered_up;
             }
         }
     }
@@ -132,6 +133,6 @@ impl Line {
     /// Another section of the wire, with nothing known of its sources.
     pub(super) fn take_over(&mut self, mid: &str) {
         self.alias = Some(mid.to_owned());
-        (self.ssrcs, self.msid) = (Vec::new(), None);
+        (self.ssrcs, self.msid, self.offered_up) = (Vec::new(), None, false);
     }
 }

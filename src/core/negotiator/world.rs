@@ -167,6 +167,7 @@ impl World {
             self.pin(media, Setup::Actpass, local.as_ref());
         }
         let mut slots: Vec<Slot> = Vec::new();
+        let mut offered_up = Vec::new();
         for old in &self.slots {
             let mut slot = self.bound(old);
             if let Some(line) = slot
@@ -183,10 +184,16 @@ impl World {
                     LineKind::Data => old.local,
                 };
                 if line.track().is_some() && self.may_give_up(old) && !slot.local.send {
+                    offered_up.extend(slot.line);
                     slot = slot.given_up();
                 }
             }
             slots.push(slot);
+        }
+        for index in offered_up {
+            if let Some(line) = self.lines.get_mut(index) {
+                line.offered_up = true;
+            }
         }
         for (index, line) in self.lines.iter().enumerate() {
             if slots.iter().any(|slot| slot.line == Some(index)) {

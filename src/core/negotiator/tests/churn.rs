@@ -109,9 +109,48 @@ fn tracks_that_come_and_go_at_random() {
             pair.run(ms(until));
         }
         pair.verdict().unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        nobody_lacks_a_codec(&pair, seed);
         let lines = (0..2).map(|side| present(&pair, side).lines()).max();
         assert!(lines <= Some(40), "seed {seed}: {lines:?} m-lines");
         assert!(pair.largest < FRAME / 2, "seed {seed}: {} bytes", pair.largest);
+    }
+}
+
+fn nobody_lacks_a_codec(pair: &Pair, seed: u64) {
+    for side in &pair.sides {
+        let wrong = side.problems.iter().any(|problem| problem == "no_common_codec");
+        assert!(!wrong, "seed {seed}: {:?}", side.problems);
+    }
+}
+
+/// A pad comes and goes, each time with another track, faster than the peer answers.
+#[test]
+fn a_pad_whose_track_changes_all_the_time() {
+    let seeds = std::env::var("CHURN_SEEDS").map_or(30, |seeds| seeds.parse().unwrap());
+    for seed in 0..seeds {
+        let mut pair = Pair::new(seed, FAIR, [everything(), everything()]);
+        pair.storm = usize::MAX;
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let pace = rng.u64(50..1200);
+        let sound = |key: u32, number: u64| {
+            let mut track = track(key, MediaKind::Audio);
+            track.codecs = vec![Codec::Pcmu];
+            track.track_id = format!("t{key}-{number}");
+            NegotiatorInput::AddTrack(track)
+        };
+        for side in 0..2 {
+            pair.at(ms(0), side, sound(1, 0));
+            let mut at = 5000;
+            for number in 0..100 {
+                at += rng.u64(0..pace);
+                pair.at(ms(at), side, sound(2, number));
+                at += rng.u64(0..pace);
+                pair.at(ms(at), side, NegotiatorInput::RemoveTrack(TrackKey(2)));
+            }
+        }
+        pair.run(ms(5000 + 300 * pace));
+        nobody_lacks_a_codec(&pair, seed);
+        pair.verdict().unwrap_or_else(|why| panic!("seed {seed}: {why}"));
     }
 }
 
