@@ -94,6 +94,8 @@ pub(super) struct Patience {
 pub(super) enum Change {
     /// No packet for too long.
     Stalled,
+    /// The same, but a new path is being looked for already.
+    Silent,
     /// Packets again.
     Alive,
 }
@@ -116,6 +118,8 @@ pub(super) struct Liveness {
     /// Connections in a row on which nothing has come.
     silent: u32,
     stalled: bool,
+    /// The silence during a restart has been told.
+    shown: bool,
     /// Since when the path may be gone.
     doubt: Option<Instant>,
     /// A new path is being looked for: no alarm until then.
@@ -131,6 +135,7 @@ impl Liveness {
             // What came last came on the old path.
             self.last = self.last.map(|_| now);
         }
+        self.shown = false;
         if self.up.is_some() {
             return self.expect(now, patience);
         }
@@ -163,6 +168,7 @@ impl Liveness {
     /// The path is no more.
     pub fn gone(&mut self) {
         (self.up, self.last, self.stalled, self.held) = (None, None, false, None);
+        self.shown = false;
     }
 
     /// The webrtcbin is no more.
@@ -197,7 +203,8 @@ impl Liveness {
         if forgiven {
             (self.alarm, self.doubled) = (None, 0);
         }
-        std::mem::take(&mut self.stalled).then_some(Change::Alive)
+        let (stalled, shown) = (std::mem::take(&mut self.stalled), std::mem::take(&mut self.shown));
+        (stalled || shown).then_some(Change::Alive)
     }
 
     /// Media has come, which is no handshake however early it is.
@@ -212,7 +219,8 @@ impl Liveness {
         let limit = if self.heard { limit } else { limit.max(BEGIN) };
         let due = self.last.filter(|_| expected)? + limit * 2u32.pow(self.doubled);
         let due = self.doubt.map_or(due, |since| due.min(since + DOUBT));
-        Some(self.held.map_or(due, |held| due.max(held)))
+        let held = self.held.filter(|_| self.shown);
+        Some(held.map_or(due, |held| due.max(held)))
     }
 
     /// Time has passed.
@@ -223,6 +231,10 @@ impl Liveness {
             self.last = self.last.map(|last| last + (now - due) + AWAKE);
             self.doubt = None;
             return None;
+        }
+        if self.held.is_some_and(|held| held > now) {
+            self.shown = true;
+            return Some(Change::Silent);
         }
         (self.stalled, self.alarm, self.doubt) = (true, Some(now), None);
         Some(Change::Stalled)

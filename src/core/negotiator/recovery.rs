@@ -175,7 +175,12 @@ impl Negotiator {
     }
 
     pub(super) fn liveness_timeout(&mut self, now: Instant) {
-        if self.liveness.expire(now) == Some(Change::Stalled) {
+        let change = self.liveness.expire(now);
+        if change == Some(Change::Silent) {
+            // The peer may have noticed first, and its restart is under way.
+            self.set_state(PeerState::Reconnecting);
+        }
+        if change == Some(Change::Stalled) {
             self.problem(
                 "connection_stalled",
                 "nothing comes from the peer any more; the connection is restored".into(),
