@@ -149,7 +149,9 @@ pub(super) fn repeat_checks(agent: &glib::Object, peer: &Credentials) -> Result<
     // are ours once they are given, and freed once, at the end; libnice copies what it is handed. `peer_ufrag` and
     // `peer_pwd` end with NUL and live until the end.
     unsafe {
-        if (functions.local_credentials)(agent, STREAM, &mut ufrag, &mut pwd) == glib::ffi::GFALSE {
+        let found = (functions.local_credentials)(agent, STREAM, &mut ufrag, &mut pwd);
+        // libnice says TRUE of a stream that does not exist.
+        if found == glib::ffi::GFALSE || ufrag.is_null() || pwd.is_null() {
             return Err("there is no stream".into());
         }
         let candidates = (functions.remote_candidates)(agent, STREAM, COMPONENT);
