@@ -14,7 +14,7 @@ import { after } from "node:test";
 import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
 import { chromium } from "playwright-core";
-import { Fatal, KEPT_LINES, Program, VERBOSE, sleep, waitFor, words } from "./process.mjs";
+import { BROWSER_ARGS, Fatal, KEPT_LINES, Program, VERBOSE, sleep, waitFor, words } from "./process.mjs";
 
 export { Fatal, Program, sleep, waitFor, words };
 
@@ -43,20 +43,6 @@ export function missing(...needs) {
 // --- Browser ---
 
 let browser = null;
-
-const BROWSER_ARGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--use-fake-device-for-media-stream",
-  "--use-fake-ui-for-media-stream",
-  "--autoplay-policy=no-user-gesture-required",
-  "--allow-loopback-in-peer-connection",
-];
 
 /** One Chromium with an empty profile per test file; each page gets a context of its own. */
 async function theBrowser() {

@@ -7,6 +7,22 @@ export { sleep };
 
 /** Whether to print what programs and pages say, as they say it. */
 export const VERBOSE = Boolean(process.env.METERED_TEST_VERBOSE);
+
+/** A Chromium that has a camera and a microphone, and asks nobody. */
+export const BROWSER_ARGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--use-fake-device-for-media-stream",
+  "--use-fake-ui-for-media-stream",
+  "--autoplay-policy=no-user-gesture-required",
+  "--allow-loopback-in-peer-connection",
+];
+
 /** Lines that are kept of each. */
 export const KEPT_LINES = 400;
 

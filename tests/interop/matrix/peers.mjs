@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { after } from "node:test";
 import { fileURLToPath } from "node:url";
 import puppeteer from "puppeteer-core";
-import { Program } from "../browser/process.mjs";
+import { BROWSER_ARGS, Program } from "../browser/process.mjs";
 import { Element } from "./element.mjs";
 import { ROOT } from "./room.mjs";
 
@@ -20,19 +20,7 @@ const BROWSERS = {
   chromium: {
     browser: "chrome",
     executablePath: process.env.METERED_CHROMIUM ?? "/usr/bin/chromium",
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      "--use-fake-device-for-media-stream",
-      "--use-fake-ui-for-media-stream",
-      "--autoplay-policy=no-user-gesture-required",
-      "--allow-loopback-in-peer-connection",
-    ],
+    args: BROWSER_ARGS,
   },
   firefox: {
     browser: "firefox",
