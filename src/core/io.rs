@@ -198,16 +198,17 @@ pub enum SessionCommand {
     CreateAnswer(IceCredentials),
     /// Start ICE anew on the connection there is: both descriptions that follow have new credentials, and the
     /// candidates that follow them belong to these. Media flows on the old path until there is a better one. Only with
-    /// both descriptions in place; no event answers it but `Failed`.
+    /// both descriptions in place; no event answers it but `Failed`. New relays may come, then another
+    /// `GatheringComplete`.
     RestartIce {
         /// Whether we are the controlling side: the one that offers the restart.
         controlling: bool,
+        /// The relays of these servers take the place of those there are: their credentials are fresh. One step with the
+        /// restart, because an agent that has lost the relay of the pair in use, and still has its checks, ends the process.
+        ice_servers: Vec<IceServer>,
     },
     /// Check all candidates again, with the credentials there are: an agent checks a pair for a moment only.
     RepeatChecks,
-    /// Use the relays of these servers in place of those there are, before ICE starts anew: their credentials are fresh.
-    /// The path in use stays until there is a better one. New candidates may come, then another `GatheringComplete`.
-    RenewRelays(Vec<IceServer>),
     /// Answered by `LocalSet` or `Failed`.
     SetLocal(SdpKind, String),
     /// Answered by `RemoteSet` or `Failed`.
@@ -285,7 +286,7 @@ pub enum SessionEvent {
         /// `candidate:…`
         candidate: String,
     },
-    /// No more local candidates; once per generation, and once after each `RenewRelays`.
+    /// No more local candidates; once per generation, and once after each `RestartIce`.
     GatheringComplete,
     /// State of the connection (`connection-state` of webrtcbin).
     Connection(ConnectionState),

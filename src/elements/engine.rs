@@ -184,9 +184,16 @@ fn on_command(shared: &Arc<Shared>, peer: PeerId, generation: Generation, comman
             let replaced = shared.sessions().insert(peer, (generation, session));
             drop(replaced);
         }
-        SessionCommand::RenewRelays(servers) => {
-            let renewed = SessionCommand::RenewRelays(shared.tunnels.through(servers));
-            send(shared, &peer, generation, renewed);
+        SessionCommand::RestartIce {
+            controlling,
+            ice_servers,
+        } => {
+            let ice_servers = shared.tunnels.through(ice_servers);
+            let restart = SessionCommand::RestartIce {
+                controlling,
+                ice_servers,
+            };
+            send(shared, &peer, generation, restart);
         }
         SessionCommand::Dispose => {
             let mut sessions = shared.sessions();

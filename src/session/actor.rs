@@ -256,33 +256,28 @@ impl Actor {
         transport.webrtcbin.repeat_checks(peer)
     }
 
-    /// What is refused here is no reason to give up: the other candidates are as good as before.
-    fn renew_relays(&mut self, servers: &[IceServer]) {
-        let Some(transport) = &mut self.transport else {
-            return;
-        };
+    /// What is refused of the relays is no reason to give up: the other candidates are as good as before.
+    fn restart_ice(&mut self, controlling: bool, servers: &[IceServer]) -> Result<(), String> {
+        let transport = self.transport.as_mut().ok_or("there is no webrtcbin")?;
         let before = std::mem::replace(&mut transport.plan, ice::plan(servers));
         let relays = &transport.plan.relays;
-        let taken = match before.relays.is_empty() && relays.is_empty() {
-            true => Ok(0),
-            false => transport.webrtcbin.renew_relays(relays),
+        let renewed = match before.relays.is_empty() && relays.is_empty() {
+            true => None,
+            false => Some(relays.as_slice()),
         };
+        let taken = transport.restart_ice(controlling, renewed)?;
         for warning in &transport.plan.warnings {
             (self.context.warn)(warning.clone());
         }
         (self.relays, self.gathered) = (0, false);
-        match taken {
-            Ok(count) if count > 0 => {
-                self.awaited = Some(count);
-                self.relay_deadline = Some(Instant::now() + RELAY_PATIENCE);
-                self.gather_deadline = self.relay_deadline;
-            }
-            Ok(_) => self.gathering_complete(),
-            Err(reason) => {
-                gst::warning!(CAT, "peer {}: no fresh relays: {reason}", self.context.peer);
-                self.gathering_complete();
-            }
+        if taken > 0 {
+            self.awaited = Some(taken);
+            self.relay_deadline = Some(Instant::now() + RELAY_PATIENCE);
+            self.gather_deadline = self.relay_deadline;
+        } else {
+            self.gathering_complete();
         }
+        Ok(())
     }
 
     fn count(&mut self, now: Instant) {
@@ -413,10 +408,11 @@ impl Actor {
             }
             SessionCommand::CreateOffer(ice) => self.create(SdpKind::Offer, ice, SessionOp::CreateOffer),
             SessionCommand::CreateAnswer(ice) => self.create(SdpKind::Answer, ice, SessionOp::CreateAnswer),
-            SessionCommand::RenewRelays(servers) => self.renew_relays(&servers),
-            SessionCommand::RestartIce { controlling } => {
-                let restarted = self.with(|transport, _| transport.restart_ice(controlling));
-                if let Err(reason) = restarted {
+            SessionCommand::RestartIce {
+                controlling,
+                ice_servers,
+            } => {
+                if let Err(reason) = self.restart_ice(controlling, &ice_servers) {
                     self.fail(SessionOp::RestartIce, reason);
                 }
             }

@@ -119,19 +119,62 @@ pub(super) fn can_restart(agent: &glib::Object) -> bool {
 }
 
 /// Starts ICE anew: forgets the peer's candidates and checks, keeps sockets and own candidates, and sends on the old
-/// pair until there is a new one.
-pub(super) fn restart(agent: &glib::Object) -> Result<(), String> {
+/// pair until there is a new one. Given relays, it also gives all allocations back but that of the pair in use, and asks
+/// these servers for new ones (`add-turn-server` of webrtcbin forgets nothing, and ignores a server that it knows).
+/// Returns how many servers were taken.
+pub(super) fn restart(agent: &glib::Object, relays: Option<&[Relay]>) -> Result<usize, String> {
     if !can_restart(agent) {
         return Err("this libnice cannot restart ICE".into());
     }
     let functions = functions().ok_or("libnice has gone")?;
     // SAFETY: this is nice_agent_restart of the libnice that is loaded (see `functions`), and `agent` is a live
     // NiceAgent, as its type says. It takes the agent's own lock and may be called from any thread.
-    let done = unsafe { (functions.restart)(agent.as_ptr()) };
-    match done {
-        glib::ffi::GFALSE => Err("libnice has refused to restart ICE".into()),
-        _ => Ok(()),
+    if unsafe { (functions.restart)(agent.as_ptr()) } == glib::ffi::GFALSE {
+        return Err("libnice has refused to restart ICE".into());
     }
+    Ok(relays.map_or(0, |relays| renew_relays(agent, functions, relays)))
+}
+
+/// Right after a restart only. Forgetting the relay of the selected pair takes that pair's priority away, and libnice
+/// 0.1.21 ends the process (`priv_prune_pending_checks`) when it then looks at a check list with a nominated pair. The
+/// restart has emptied the list, and nothing can be nominated before both sides have the credentials of the descriptions
+/// to come.
+fn renew_relays(agent: &glib::Object, functions: Functions, relays: &[Relay]) -> usize {
+    // SAFETY: as in `restart`; a stream that does not exist is refused.
+    if unsafe { (functions.forget_relays)(agent.as_ptr(), STREAM, COMPONENT) } == glib::ffi::GFALSE {
+        gst::warning!(CAT, "libnice has refused to forget its relays");
+        return 0;
+    }
+    let add = |relay: &&Relay| {
+        let text = |text: &str| CString::new(text).ok();
+        let (Some(host), Some(user), Some(password)) = (
+            text(&relay.host),
+            text(relay.user.expose()),
+            text(relay.password.expose()),
+        ) else {
+            return false;
+        };
+        let kind = match relay.transport {
+            IceTransport::Udp => RELAY_UDP,
+            IceTransport::Tcp => RELAY_TCP,
+        };
+        let port = libc::c_uint::from(relay.port);
+        // SAFETY: as above. The three strings end with NUL and live until the call returns; libnice copies them.
+        let taken = unsafe {
+            (functions.set_relay_info)(
+                agent.as_ptr(),
+                STREAM,
+                COMPONENT,
+                host.as_ptr(),
+                port,
+                user.as_ptr(),
+                password.as_ptr(),
+                kind,
+            )
+        };
+        taken != glib::ffi::GFALSE
+    };
+    relays.iter().filter(add).count()
 }
 
 /// Checks all candidates again, with the credentials there are. libnice does not check a pair that has failed, so this is a
@@ -222,49 +265,6 @@ fn base_address(value: &glib::Value) -> Option<IpAddr> {
             _ => None,
         }
     }
-}
-
-/// Gives all allocations back but that of the path in use, and asks these servers for new ones. `add-turn-server` of
-/// webrtcbin forgets nothing, and ignores a server that it knows. Returns how many servers were taken.
-pub(super) fn renew_relays(agent: &glib::Object, relays: &[Relay]) -> Result<usize, String> {
-    if !can_restart(agent) {
-        return Err("this libnice cannot renew relays".into());
-    }
-    let functions = functions().ok_or("libnice has gone")?;
-    // SAFETY: as in `restart`; a stream that does not exist is refused.
-    if unsafe { (functions.forget_relays)(agent.as_ptr(), STREAM, COMPONENT) } == glib::ffi::GFALSE {
-        return Err("libnice has refused to forget its relays".into());
-    }
-    let add = |relay: &&Relay| {
-        let text = |text: &str| CString::new(text).ok();
-        let (Some(host), Some(user), Some(password)) = (
-            text(&relay.host),
-            text(relay.user.expose()),
-            text(relay.password.expose()),
-        ) else {
-            return false;
-        };
-        let kind = match relay.transport {
-            IceTransport::Udp => RELAY_UDP,
-            IceTransport::Tcp => RELAY_TCP,
-        };
-        let port = libc::c_uint::from(relay.port);
-        // SAFETY: as above. The three strings end with NUL and live until the call returns; libnice copies them.
-        let taken = unsafe {
-            (functions.set_relay_info)(
-                agent.as_ptr(),
-                STREAM,
-                COMPONENT,
-                host.as_ptr(),
-                port,
-                user.as_ptr(),
-                password.as_ptr(),
-                kind,
-            )
-        };
-        taken != glib::ffi::GFALSE
-    };
-    Ok(relays.iter().filter(add).count())
 }
 
 /// Looked up once there is an agent: then libnice is loaded, and stays so, because types cannot be unloaded.
@@ -389,16 +389,15 @@ mod tests {
     fn an_agent_restarts_and_another_object_does_not() {
         gst::init().unwrap();
         let bin = gst::ElementFactory::make("webrtcbin").build().unwrap();
-        assert!(restart(bin.upcast_ref()).is_err());
+        assert!(restart(bin.upcast_ref(), None).is_err());
         drop(bin);
         let config = crate::core::io::SessionConfig::default();
         let bin =
             super::super::webrtcbin::WebrtcBin::new(&config, &super::super::ice::plan(&[]), 50).unwrap();
         assert!(bin.can_restart());
         // No stream yet.
-        assert!(bin.renew_relays(&[]).is_err());
         assert!(bin.repeat_checks(&Credentials::new().unwrap()).is_err());
-        bin.restart_ice(true).unwrap();
+        assert_eq!(bin.restart_ice(true, Some(&[])), Ok(0));
         assert_eq!(
             functions().map(|f| f.restart as usize),
             look_up().map(|f| f.restart as usize)

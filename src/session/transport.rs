@@ -86,14 +86,14 @@ impl Transport {
     }
 
     /// Starts ICE anew. It keeps its sockets and never gathers again, so when all our addresses are others by now no
-    /// path can come of it.
-    pub fn restart_ice(&self, controlling: bool) -> Result<(), String> {
+    /// path can come of it. Returns how many servers are asked for relays.
+    pub fn restart_ice(&self, controlling: bool, relays: Option<&[ice::Relay]>) -> Result<usize, String> {
         let now = interfaces::local_addresses(self.loopback);
         let gone = !self.addresses.is_empty() && !now.iter().any(|address| self.addresses.contains(address));
         if gone {
             return Err("none of our addresses is left".into());
         }
-        self.webrtcbin.restart_ice(controlling)
+        self.webrtcbin.restart_ice(controlling, relays)
     }
 
     /// Ends it, on a thread that may hang: `set_state(NULL)` of webrtcbin waits for threads of its own.

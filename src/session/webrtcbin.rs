@@ -146,19 +146,16 @@ impl WebrtcBin {
     }
 
     /// Starts ICE anew. The credentials of the next descriptions have to be new.
-    pub fn restart_ice(&self, controlling: bool) -> Result<(), String> {
+    /// Relays of these servers take the place of those there are; without a list those stay. Returns how many servers
+    /// are asked.
+    pub fn restart_ice(&self, controlling: bool, relays: Option<&[Relay]>) -> Result<usize, String> {
         let agent = self.agent().ok_or("there is no ICE agent")?;
         // The controlling side is the one that offers, as browsers have it. libnice 0.1.21 keeps the role it has all the
         // same, and the checks then settle the conflict.
         if agent.has_property_with_type("controlling-mode", bool::static_type()) {
             agent.set_property("controlling-mode", controlling);
         }
-        nice::restart(&agent)
-    }
-
-    /// Has relays of these servers gathered in place of those there are. Returns how many servers were taken.
-    pub fn renew_relays(&self, relays: &[Relay]) -> Result<usize, String> {
-        nice::renew_relays(&self.agent().ok_or("there is no ICE agent")?, relays)
+        nice::restart(&agent, relays)
     }
 
     fn tune_agent(&self) {

@@ -20,14 +20,12 @@ fn ufrag(sdp: &str) -> &str {
 impl Call {
     /// One round that starts ICE anew, as the negotiators do it; returns offer and answer.
     fn restart(&mut self, from: usize) -> (String, String) {
-        self.send(from, SessionCommand::RenewRelays(Vec::new()));
         self.send(from, SessionCommand::CreateOffer(IceCredentials::New));
         let offer = self.event(from, "OfferCreated", |event| match event {
             SessionEvent::OfferCreated(sdp) => Some(sdp.clone()),
             _ => None,
         });
-        self.send(1 - from, SessionCommand::RenewRelays(Vec::new()));
-        self.send(1 - from, SessionCommand::RestartIce { controlling: false });
+        self.send(1 - from, restart_ice(false));
         self.set(1 - from, SessionCommand::SetRemote(SdpKind::Offer, offer.clone()));
         self.send(1 - from, SessionCommand::CreateAnswer(IceCredentials::New));
         let answer = self.event(1 - from, "AnswerCreated", |event| match event {
@@ -45,7 +43,7 @@ impl Call {
             1 - from,
             SessionCommand::SetLocal(SdpKind::Answer, answer.clone()),
         );
-        self.send(from, SessionCommand::RestartIce { controlling: true });
+        self.send(from, restart_ice(true));
         self.set(from, SessionCommand::SetLocal(SdpKind::Offer, offer.clone()));
         self.set(from, SessionCommand::SetRemote(SdpKind::Answer, answer.clone()));
         for (to, candidates) in [
@@ -57,6 +55,13 @@ impl Call {
             }
         }
         (offer, answer)
+    }
+}
+
+fn restart_ice(controlling: bool) -> SessionCommand {
+    SessionCommand::RestartIce {
+        controlling,
+        ice_servers: Vec::new(),
     }
 }
 

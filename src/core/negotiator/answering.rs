@@ -147,7 +147,7 @@ impl Negotiator {
             kind: SdpKind::Answer,
             sdp: wire,
         });
-        self.open_outbox(&round);
+        self.open_outbox(&round, false);
         self.round_complete(now, round, false);
     }
 }

@@ -151,11 +151,14 @@ pub(super) struct Outbox {
     end_sent: bool,
     /// They belong to a description that is being made.
     held: bool,
+    /// The peer is offered a restart: with its answer the relays are gathered anew.
+    awaits_relays: bool,
 }
 
 impl Outbox {
-    pub fn open(&mut self, tag: Option<(String, u32)>, ufrag: String) {
-        self.held = false;
+    /// The description is out. `awaits_relays` is for the offer of a restart.
+    pub fn open(&mut self, tag: Option<(String, u32)>, ufrag: String, awaits_relays: bool) {
+        (self.held, self.awaits_relays) = (false, awaits_relays);
         if let Some((mid, index)) = tag {
             if self
                 .target
@@ -176,14 +179,15 @@ impl Outbox {
         hosts.filter_map(address).collect()
     }
 
-    /// Relays are gathered anew.
+    /// Relays are gathered anew, for a description that is out or one that is to come.
     pub fn renew_relays(&mut self) {
+        self.held = !std::mem::take(&mut self.awaits_relays);
         let unsent = self.gathered.split_off(self.sent);
         self.gathered.retain(|candidate| !is_of(candidate, "relay"));
         self.sent = self.gathered.len();
         self.gathered
             .extend(unsent.into_iter().filter(|candidate| !is_of(candidate, "relay")));
-        (self.complete, self.held) = (false, true);
+        self.complete = false;
     }
 
     /// Everything once more, for a description that is sent again.
@@ -203,9 +207,14 @@ impl Outbox {
                 username_fragment: Some(ufrag.clone()),
             })
         };
-        let mut signals: Vec<RtcSignal> = self.gathered.iter().skip(self.sent).map(signal).collect();
+        let awaits = self.awaits_relays;
+        let unsent = self.gathered.iter().skip(self.sent);
+        let mut signals: Vec<RtcSignal> = unsent
+            .filter(|candidate| !(awaits && is_of(candidate, "relay")))
+            .map(signal)
+            .collect();
         self.sent = self.gathered.len();
-        if self.complete && !self.end_sent {
+        if self.complete && !self.end_sent && !awaits {
             self.end_sent = true;
             signals.push(RtcSignal::EndOfCandidates);
         }

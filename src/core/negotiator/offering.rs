@@ -109,9 +109,6 @@ impl Negotiator {
             self.command(SessionCommand::HoldData);
         }
         let restarts = self.restart.wanted;
-        if restarts {
-            self.renew_relays();
-        }
         self.phase = Phase::CreatingOffer { restarts };
         self.command(SessionCommand::CreateOffer(credentials(restarts)));
     }
@@ -204,7 +201,7 @@ impl Negotiator {
         }
         let id = self.session.as_ref().map(|session| session.world.newest_id());
         offer.first_id = offer.first_id.or(id);
-        self.open_outbox(&offer.round);
+        self.open_outbox(&offer.round, offer.round.restarts);
         let patience = match offer.round.restarts && !self.resent {
             true => timing::RESTART_ANSWER,
             false => timing::ANSWER,
@@ -297,7 +294,7 @@ impl Negotiator {
         session.inbox.adopt(early, restarted);
         self.ignored = None;
         if offer.round.restarts {
-            self.command(SessionCommand::RestartIce { controlling: true });
+            self.start_ice_anew(true);
         }
         if !offer.applied {
             self.command(SessionCommand::SetLocal(SdpKind::Offer, offer.internal));
@@ -399,11 +396,12 @@ impl Negotiator {
     }
 
     /// Sends what was gathered, now that the description is out.
-    pub(super) fn open_outbox(&mut self, round: &Round) {
+    pub(super) fn open_outbox(&mut self, round: &Round, awaits_relays: bool) {
         let Some(session) = &mut self.session else { return };
         let local = round.local.as_ref().or(session.world.local.as_ref());
         let ufrag = local.map(|local| local.ufrag.clone()).unwrap_or_default();
-        session.outbox.open(World::wire_tag(&round.slots), ufrag);
+        let tag = World::wire_tag(&round.slots);
+        session.outbox.open(tag, ufrag, awaits_relays);
         for signal in session.outbox.drain() {
             self.out.push_back(NegotiatorOutput::Signal(signal));
         }

@@ -87,18 +87,19 @@ impl Negotiator {
         if self.session.as_ref().is_some_and(|session| !session.connected) {
             self.restart.followed += 1;
         }
-        self.renew_relays();
-        self.command(SessionCommand::RestartIce { controlling: false });
+        self.start_ice_anew(false);
     }
 
-    /// ICE is about to start anew: with the relays of the newest welcome, because those of the first gathering may have
-    /// gone with their server, or their credentials may have expired.
-    pub(super) fn renew_relays(&mut self) {
-        let servers = self.config.session.ice_servers.clone();
-        if let Some(session) = &mut self.session {
-            session.outbox.renew_relays();
-            self.command(SessionCommand::RenewRelays(servers));
-        }
+    /// With the relays of the newest welcome, because those of the first gathering may have gone with their server, or
+    /// their credentials may have expired.
+    pub(super) fn start_ice_anew(&mut self, controlling: bool) {
+        let Some(session) = &mut self.session else { return };
+        session.outbox.renew_relays();
+        let ice_servers = self.config.session.ice_servers.clone();
+        self.command(SessionCommand::RestartIce {
+            controlling,
+            ice_servers,
+        });
     }
 
     /// Both sides know the new credentials.

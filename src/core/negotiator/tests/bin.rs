@@ -117,15 +117,6 @@ impl Bin {
                 assert_eq!(ice == IceCredentials::New, self.open, "half a restart");
                 vec![SessionEvent::AnswerCreated(self.credentials(ice, answer))]
             }
-            SessionCommand::RenewRelays(_) => {
-                assert!(self.local.is_some() && !self.open);
-                self.relays += 1;
-                let candidate = format!("candidate:9 1 UDP 1 198.51.100.1 {} typ relay", self.relays);
-                vec![
-                    SessionEvent::Candidate { mline: 0, candidate },
-                    SessionEvent::GatheringComplete,
-                ]
-            }
             SessionCommand::RepeatChecks => {
                 assert!(self.restarts > 0 && !self.open, "half a restart");
                 self.repeats += 1;
@@ -137,7 +128,13 @@ impl Bin {
                 assert!(!self.open, "restarted twice in one round");
                 self.open = true;
                 self.restarts += 1;
-                vec![SessionEvent::Connection(ConnectionState::Connecting)]
+                self.relays += 1;
+                let candidate = format!("candidate:9 1 UDP 1 198.51.100.1 {} typ relay", self.relays);
+                vec![
+                    SessionEvent::Connection(ConnectionState::Connecting),
+                    SessionEvent::Candidate { mline: 0, candidate },
+                    SessionEvent::GatheringComplete,
+                ]
             }
             SessionCommand::SetLocal(kind, sdp) => self.set_local(kind, &sdp),
             SessionCommand::SetRemote(kind, sdp) => {
