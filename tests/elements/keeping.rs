@@ -87,6 +87,19 @@ impl Packets {
     }
 }
 
+/// The check of the tests below can fail.
+#[test]
+fn a_packet_that_is_missing_is_seen() {
+    for (skipped, missing) in [(None, 0), (Some(5), 1), (Some(9), 1)] {
+        let packets = Packets::default();
+        for number in (0..20).filter(|number| Some(*number) != skipped) {
+            packets.note(Some(gst::ClockTime::from_mseconds(20 * number)));
+        }
+        let jumps = packets.0.lock().unwrap().jumps.clone();
+        assert_eq!(jumps.len(), missing, "{skipped:?}: {jumps:?}");
+    }
+}
+
 /// A sink and a source that see each other.
 struct Call {
     sink: Line,

@@ -1,16 +1,21 @@
 """How calls between two elements recover, in network namespaces: bench_recovery.py RUNS.
 
+METERED_ANCHOR_PLUGIN, METERED_ANCHOR_SERVER: the plugin of the crate gst-plugin-webrtc, and the program of
+gst-plugin-webrtc-signalling; then each run makes the same calls with webrtcsink and webrtcsrc as well.
+
 Run with the environment that setup.sh makes, or scripts/bench recovery. Prints what was seen; nothing fails because a
 machine is slow, only because a call does not recover at all.
 """
 
 import asyncio
 import logging
+import math
 import statistics
 import sys
 import time
 import unittest
 
+import anchor
 import netns
 from elements_lab import eventually
 from outages_py import BOTH, CUT, Outages, state
@@ -94,14 +99,68 @@ class Run(Outages):
         return sum("removed" in record for record in self.members["m-src"].records)
 
 
+class Anchor(Run):
+    """The same with the elements of gst-plugin-webrtc. A call that does not recover is of no use for the next fault."""
+
+    def __init__(self, figures, fault):
+        super().__init__(figures)
+        self.fault = fault
+
+    async def runTest(self):
+        network = self.network()
+        server = await anchor.Server.start()
+        self.addAsyncCleanup(server.stop)
+        self.tunnels = [
+            await self.enterAsyncContext(netns.Tunnel(host, server.port)) for host in (network.publisher, network.viewer)
+        ]
+        self.members = await anchor.call(self, server, network.publisher, network.viewer)
+        await self.flows()
+        await self.fault(self, network)
+
+    def times(self):
+        return sorted(at for p in self.members["m-src"].pictures.values() for at in p.times)
+
+    async def cut(self, network):
+        network.forward(False)
+        await asyncio.sleep(CUT)
+        network.forward(True)
+        await self.back(f"pictures after a path was cut for {CUT} s, s", time.monotonic())
+        self.add(f"pads removed by a path cut for {CUT} s", self.removed())
+
+    async def readdressed(self, network):
+        begin = time.monotonic()
+        network.readdress(network.publisher, 1, 9)
+        await self.back("pictures after another address of the sink, s", begin, begin + 2)
+
+    async def back(self, name, begin, since=None):
+        try:
+            value = await self.picture_after(since or begin)
+            self.add(name, value + (since or begin) - begin)
+        except AssertionError:
+            self.add(name, math.inf)
+
+
 def main(runs):
-    figures = {}
+    figures, others = {}, {}
+    tables = {"ours": figures}
+    if anchor.PLUGIN:
+        tables["webrtcsink and webrtcsrc"] = others
     for number in range(runs):
-        result = unittest.TestResult()
-        Run(figures).run(result)
-        for _, trace in result.errors + result.failures:
-            print(f"run {number + 1} of {runs} has failed:\n{trace}")
+        calls = [Run(figures)]
+        if anchor.PLUGIN:
+            calls += [Anchor(others, fault) for fault in (Anchor.cut, Anchor.readdressed, Anchor.without_service)]
+        for call in calls:
+            result = unittest.TestResult()
+            call.run(result)
+            for _, trace in result.errors + result.failures:
+                print(f"run {number + 1} of {runs} has failed:\n{trace}")
         print(f"run {number + 1} of {runs} is over", file=sys.stderr)
+    for title, table in tables.items():
+        print(f"\n{title}")
+        show(table)
+
+
+def show(figures):
     for name, values in figures.items():
         values.sort()
         # The smallest value that 95 of 100 do not exceed.

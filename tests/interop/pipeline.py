@@ -35,6 +35,8 @@ BRANCHES = {
     "audio": f"queue ! audioconvert ! audioresample ! audio/x-raw,format=S16LE,rate={RATE},channels=1"
     " ! fakesink name=end sync=false async=false signal-handoffs=true",
 }
+# The second is what scripts/bench recovery compares ours with.
+SOURCES = ("meteredwebrtcsrc", "webrtcsrc")
 PROPERTIES = ("peer-id", "stream-id", "track-id", "mid", "metadata", "peer-metadata")
 
 output = threading.Lock()
@@ -97,7 +99,7 @@ class Branches:
         self.pipeline.add(branch)
         branch.sync_state_with_parent()
         self.bins[name] = branch
-        tell(added=name, **{key: plain(pad.get_property(key)) for key in PROPERTIES})
+        tell(added=name, **{key: plain(pad.get_property(key)) for key in PROPERTIES if pad.find_property(key)})
         result = pad.link(branch.sinkpads[0])
         if result != Gst.PadLinkReturn.OK:
             tell(message="error", fields={"text": f"{name} cannot be linked: {result}"})
@@ -187,7 +189,7 @@ def main():
         result, element = elements.next()
         if result != Gst.IteratorResult.OK:
             break
-        if element.get_factory().get_name() == "meteredwebrtcsrc":
+        if element.get_factory().get_name() in SOURCES:
             element.connect("pad-added", branches.added)
             element.connect("pad-removed", branches.removed)
     for number in (signal.SIGINT, signal.SIGTERM):
