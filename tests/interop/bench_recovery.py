@@ -23,6 +23,8 @@ from wire import Wire
 
 # How long the service is away.
 OUTAGE = 30
+# The last pictures that came over a path are seen within this time.
+LAST = 0.5
 # A connection starts anew within this time after the service is back.
 AFTER = 5
 # Pictures and sound.
@@ -70,9 +72,9 @@ class Run(Outages):
         for host, number, name in ((network.publisher, 1, "sink"), (network.viewer, 2, "src")):
             begin = time.monotonic()
             network.readdress(host, number, 9)
-            await self.picture_after(begin + 2)
+            took = LAST + await self.picture_after(begin + LAST)
             await self.flows()
-            self.add(f"pictures after another address of the {name}, s", self.longest(begin)[1] - begin)
+            self.add(f"pictures after another address of the {name}, s", took)
 
     async def without_service(self, network):
         wire = Wire(network, network.publisher)
@@ -130,7 +132,7 @@ class Anchor(Run):
     async def readdressed(self, network):
         begin = time.monotonic()
         network.readdress(network.publisher, 1, 9)
-        await self.back("pictures after another address of the sink, s", begin, begin + 2)
+        await self.back("pictures after another address of the sink, s", begin, begin + LAST)
 
     async def back(self, name, begin, since=None):
         try:
