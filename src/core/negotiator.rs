@@ -15,8 +15,8 @@
 //! * **Every offer has a watchdog**, every failure leads to a new generation, at most `timing::LADDER` times.
 //!
 //! Submodules: `world` (with `generated` and `wire`) translates between the SDP of the wire and that of webrtcbin,
-//! `facts` holds the m-lines, `offering` and `answering` are the two halves of a round, `restart` gives a generation a
-//! new path, `recovery` replaces it, `addresses` says when this machine's own are others, `layout` is what passes from one
+//! `facts` holds the m-lines, `offering` and `answering` are the two halves of a round, `strays` are answers that come too late,
+//! `restart` gives a generation a new path, `recovery` replaces it, `addresses` says when this machine's own are others, `layout` is what passes from one
 //! generation to the next, `keeping` what outlives the signalling, `recycling` bounds the m-lines, `bundling` says which
 //! a first offer has, `throttle` bounds the offers of the peer, `candidates` and `media` do what their names say, `timing`
 //! has every duration with its reason.
@@ -38,6 +38,7 @@ mod offering;
 mod recovery;
 mod recycling;
 mod restart;
+mod strays;
 mod throttle;
 mod timing;
 mod types;
@@ -64,6 +65,7 @@ use layout::Layout;
 use media::Sender;
 use recovery::Recovery;
 use restart::{Restart, credentials};
+use strays::Strays;
 use throttle::Throttle;
 use world::World;
 
@@ -122,6 +124,7 @@ struct Session {
     world: World,
     outbox: Outbox,
     inbox: Inbox,
+    strays: Strays,
     /// Own tracks this webrtcbin has a sender for.
     senders: Vec<TrackKey>,
     /// Internal mids whose media has come, and what it is.
@@ -548,6 +551,7 @@ impl Session {
             world,
             outbox: Outbox::default(),
             inbox: Inbox::default(),
+            strays: Strays::default(),
             senders: Vec::new(),
             arrived: HashMap::new(),
             announced: Vec::new(),

@@ -60,7 +60,7 @@ impl Negotiator {
         let Some(session) = &self.session else {
             return self.senders.iter().any(|sender| sender.wants_line());
         };
-        if self.restart.wanted || self.keeping.wants_proof() {
+        if self.restart.wanted || self.keeping.wants_proof() || session.strays.wants_offer() {
             return true;
         }
         self.senders.iter().any(|sender| {
@@ -252,7 +252,10 @@ impl Negotiator {
     }
 
     pub(super) fn on_answer(&mut self, now: Instant, text: &str) {
-        let Phase::OfferOut(_) = &self.phase else { return };
+        let Phase::OfferOut(_) = &self.phase else {
+            let answer = Remote::parse(SdpKind::Answer, text).ok();
+            return self.stray_answer(now, answer.and_then(|answer| answer.answers));
+        };
         let answer = match Remote::parse(SdpKind::Answer, text) {
             Ok(answer) => answer,
             Err(error) => {
@@ -274,7 +277,7 @@ impl Negotiator {
         if late {
             // To an offer that has given way since; the one to this may follow.
             self.unanswered = self.unanswered.saturating_sub(1);
-            return;
+            return self.stray_answer(now, answer.answers);
         }
         let Phase::OfferOut(mut offer) = std::mem::replace(&mut self.phase, Phase::Stable) else {
             return;
@@ -290,6 +293,7 @@ impl Negotiator {
             Err(mismatch) => return self.answer_mismatch(now, mismatch),
         };
         self.keeping.proven();
+        session.strays.taken(answer.answers);
         let restarted = session.inbox.begin(answer.bundle.as_ref());
         session.inbox.adopt(early, restarted);
         self.ignored = None;

@@ -82,3 +82,37 @@ fn an_answer_to_the_connection_before() {
         44000 0 add 1",
     );
 }
+
+/// An offer was sent twice, to a process that stood still, and gave way to an offer of that one. It was answered all the
+/// same, and the track that was in it had gone meanwhile: the peer kept it for ever.
+#[test]
+fn an_answer_to_an_offer_that_has_given_way() {
+    replay(
+        "seed=17044 members=tk loss=0 failures=0 hangs=0 unreachable=0 deaf=0 until=0 delay=60 slow=20
+        1000 0 join
+        1000 0 add 1
+        13000 1 join
+        16000 1 add 0
+        36000 1 freeze 15190
+        43000 1 remove 0",
+    );
+}
+
+/// The same where answers had got lost.
+#[test]
+fn an_answer_to_an_offer_that_was_sent_twice() {
+    replay(
+        "seed=29949 members=kktt loss=45 until=32482 delay=120 slow=300
+        0 1 join
+        600 0 join
+        600 2 join
+        2000 2 add 2
+        4400 1 add 1
+        5470 2 server-loses 9870
+        7000 3 add 0
+        8960 3 join
+        21330 3 drop 0
+        27457 3 expire
+        41000 3 remove 0",
+    );
+}
