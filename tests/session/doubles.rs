@@ -32,7 +32,7 @@ pub const AUDIO: TrackKey = TrackKey(2);
 impl Encoders {
     pub fn new(side: usize, notes: &Notes, timing: &Timing) -> Self {
         let text = "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=15/1 \
-             ! vp8enc name=video deadline=1 keyframe-max-dist=10000 ! appsink name=v async=false \
+             ! vp8enc name=video deadline=1 keyframe-max-dist=150 ! appsink name=v async=false \
              audiotestsrc is-live=true ! opusenc name=audio ! appsink name=a async=false";
         let pipeline = gst::parse::launch(text)
             .unwrap()
@@ -74,17 +74,18 @@ impl Encoders {
     }
 }
 
-/// An encoder for a codec that the standing pipeline has not.
+/// An encoder for a codec that the standing pipeline has not. It gives a key frame every second: on a busy
+/// machine the first may come before there is anybody to take it, and nobody here asks for another.
 fn encoder(codec: Codec) -> Option<&'static str> {
     Some(match codec {
         Codec::H264 => {
             "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=15/1 \
-             ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=1000 \
+             ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 \
              ! video/x-h264,profile=constrained-baseline,stream-format=byte-stream,alignment=au"
         }
         Codec::Vp9 => {
             "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=15/1 \
-             ! vp9enc deadline=1 keyframe-max-dist=1000"
+             ! vp9enc deadline=1 keyframe-max-dist=15"
         }
         Codec::Pcmu => "audiotestsrc is-live=true ! audio/x-raw,rate=8000,channels=1 ! mulawenc",
         Codec::Pcma => "audiotestsrc is-live=true ! audio/x-raw,rate=8000,channels=1 ! alawenc",
