@@ -6,7 +6,7 @@ import os
 import pathlib
 import socket
 
-from elements_lab import SIZE, Lab
+from elements_lab import PATIENCE, SIZE, Lab
 
 PLUGIN = os.environ.get("METERED_ANCHOR_PLUGIN")
 SERVER = os.environ.get("METERED_ANCHOR_SERVER")
@@ -18,6 +18,13 @@ class Server:
     def __init__(self, process, port):
         self.process = process
         self.port = port
+        self.produced = asyncio.Event()
+        self.reader = asyncio.create_task(self._read())
+
+    async def _read(self):
+        while line := await self.process.stdout.readline():
+            if b"registered as" in line and b"Producer" in line:
+                self.produced.set()
 
     @classmethod
     async def start(cls):
@@ -26,13 +33,15 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         process = await asyncio.create_subprocess_exec(
-            SERVER, "--host", "127.0.0.1", "--port", str(port), stderr=asyncio.subprocess.DEVNULL
+            SERVER, "--host", "127.0.0.1", "--port", str(port),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )
         return cls(process, port)
 
     async def stop(self):
         self.process.terminate()
         await self.process.wait()
+        await self.reader
 
 
 async def call(case, server, publisher, viewer):
@@ -46,6 +55,8 @@ async def call(case, server, publisher, viewer):
         " ! queue ! m-sink.",
         host=publisher, environment=environment,
     )
+    # webrtcsrc asks once who is there.
+    await asyncio.wait_for(server.produced.wait(), PATIENCE)
     source = await lab.pipeline(
         f"webrtcsrc name=m-src connect-to-first-producer=true {uri} stun-server=\"\"", host=viewer, environment=environment
     )

@@ -145,6 +145,8 @@ class Anchor(Run):
 def main(runs):
     figures, others = {}, {}
     tables = {"ours": figures}
+    if bool(anchor.PLUGIN) != bool(anchor.SERVER):
+        sys.exit("METERED_ANCHOR_PLUGIN and METERED_ANCHOR_SERVER are needed both, or none of them")
     if anchor.PLUGIN:
         tables["webrtcsink and webrtcsrc"] = others
     for number in range(runs):
