@@ -136,6 +136,8 @@ struct Session {
     connected: bool,
     /// It has been connected.
     was_connected: bool,
+    /// An offer of the peer waits for that, until then.
+    connects_by: Option<Instant>,
     /// The address of ours that its packets leave from.
     path: Option<IpAddr>,
     /// An address that its candidates name is ours no more.
@@ -428,6 +430,7 @@ impl Negotiator {
                 self.set_state(PeerState::Connected);
                 let patience = self.patience();
                 self.liveness.connected(now, patience, self.keeping.capable);
+                self.take_pending(now);
             }
             ConnectionState::Disconnected => {
                 session.connected = false;
@@ -558,6 +561,7 @@ impl Session {
             holds_data: false,
             connected: false,
             was_connected: false,
+            connects_by: None,
             path: None,
             moved: false,
         }

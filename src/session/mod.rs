@@ -21,6 +21,7 @@ mod ice;
 mod interfaces;
 mod message;
 mod nice;
+mod no_fec;
 mod peer_session;
 mod receiving;
 mod registry;

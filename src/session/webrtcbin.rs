@@ -16,6 +16,7 @@ use super::description;
 use super::ice::{IcePlan, Relay};
 use super::message::{Mailbox, Message};
 use super::nice::{self, Credentials};
+use super::no_fec;
 use super::rtp::make;
 use super::text::scrub;
 use super::traffic::Traffic;
@@ -85,6 +86,7 @@ impl WebrtcBin {
         {
             // Otherwise a stalled consumer grows its jitterbuffer for ever.
             rtpbin.set_property("drop-on-latency", true);
+            no_fec::remove_decoders(&element, &rtpbin);
         }
         let this = Self {
             element,

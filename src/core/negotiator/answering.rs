@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::facts::Round;
-use super::{Inbound, Negotiator, Phase};
+use super::{Inbound, Negotiator, Phase, Session, timing};
 use crate::core::io::SessionCommand;
 use crate::sdp::{Remote, check};
 use crate::wire::{RtcSignal, SdpKind};
@@ -33,10 +33,23 @@ impl Negotiator {
         inbox.adopt(std::mem::take(&mut self.early), true);
         let inbound = Inbound { remote, inbox };
         match self.phase {
-            Phase::Stable => self.take_offer(now, inbound),
+            Phase::Stable => {
+                // One that has waited is out of date.
+                self.pending = None;
+                self.take_offer(now, inbound);
+            }
             Phase::OfferOut(_) => self.collide(now, inbound),
             // Finish what is under way; only the newest offer counts then.
             _ => self.pending = Some(inbound),
+        }
+    }
+
+    /// The offer that has waited, if there is one and nothing else is under way.
+    pub(super) fn take_pending(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Stable)
+            && let Some(inbound) = self.pending.take()
+        {
+            self.take_offer(now, inbound);
         }
     }
 
@@ -56,6 +69,10 @@ impl Negotiator {
             .session
             .as_ref()
             .is_some_and(|session| session.world.negotiated);
+        if fits && self.must_connect_first(now) {
+            self.pending = Some(inbound);
+            return;
+        }
         if !fits {
             if !self.recovery.may_rebuild(now) {
                 // Delayed, and replaced by a newer one if that comes.
@@ -116,6 +133,23 @@ impl Negotiator {
         }
         self.command(SessionCommand::SetRemote(SdpKind::Offer, draft.internal));
         self.phase = Phase::ApplyingRemote(draft.round);
+    }
+
+    /// Whether the answer has to wait for the connection of the last round. aiortc starts to send what a round has brought
+    /// only if its DTLS is up when it takes the answer, and never looks again (docs/upstream.md). Others trickle.
+    fn must_connect_first(&mut self, now: Instant) -> bool {
+        let Some(session) = &mut self.session else {
+            return false;
+        };
+        let Session { world, .. } = session;
+        if !world.negotiated || world.remote_trickles || session.was_connected {
+            return false;
+        }
+        let until = *session.connects_by.get_or_insert(now + timing::CONNECT_FIRST);
+        if now < until {
+            self.recovery.retry_offer_at(until);
+        }
+        now < until
     }
 
     /// Whether an offer comes from the end of a connection of which our end is gone.

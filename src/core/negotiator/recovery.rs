@@ -81,6 +81,11 @@ impl Recovery {
         (self.at, self.ask, self.exhausted, self.retry_offer) = (None, false, false, None);
     }
 
+    /// The peer's offer waits, until then at most.
+    pub fn retry_offer_at(&mut self, at: Instant) {
+        self.retry_offer = Some(at);
+    }
+
     /// Whether a remote offer may replace the webrtcbin now; else it is to be tried again at `retry_offer`.
     pub fn may_rebuild(&mut self, now: Instant) -> bool {
         let (mut tokens, mut since) = self.tokens.unwrap_or((timing::REBUILD_BURST, now));
@@ -197,11 +202,7 @@ impl Negotiator {
     pub(super) fn recovery_timeout(&mut self, now: Instant) {
         if self.recovery.retry_offer.is_some_and(|at| at <= now) {
             self.recovery.retry_offer = None;
-            if matches!(self.phase, super::Phase::Stable)
-                && let Some(inbound) = self.pending.take()
-            {
-                self.take_offer(now, inbound);
-            }
+            self.take_pending(now);
         }
         if self.recovery.connect_by.is_some_and(|at| at <= now) {
             self.recovery.connect_by = None;

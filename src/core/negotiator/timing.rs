@@ -82,3 +82,7 @@ pub(super) const OFFER_BURST: u32 = 20;
 /// Between two offers, once the burst is used up. Nobody sees such a delay, and 256 peers who do their worst leave the
 /// service's rate to others.
 pub(super) const OFFER_EVERY: Duration = Duration::from_millis(200);
+
+/// How long an offer of a peer that must be connected before it is answered waits for that: DTLS takes a moment, and a
+/// round trip or two more where a packet is lost.
+pub(super) const CONNECT_FIRST: Duration = Duration::from_secs(3);

@@ -140,3 +140,31 @@ fn moving_for_ever_ends_in_a_new_connection() {
     }
     assert!(lone.generations > 1);
 }
+
+/// An offer that comes before DTLS is up is answered afterwards: aiortc would never send what it brings.
+#[test]
+fn what_a_second_round_brings_waits_for_the_connection() {
+    for connects in [true, false] {
+        let (audio, video) = (Vec::new(), Vec::new());
+        let mut lone = Lone::new(false, ReceivePolicy { audio, video });
+        lone.handle(NegotiatorInput::AddTrack(track(1, MediaKind::Video)));
+        lone.pass(Duration::from_secs(1));
+        lone.answer(&accept(&lone, "Brt8").replace("a=ice-options:trickle\r\n", ""));
+        let answers = |lone: &Lone| {
+            lone.sent
+                .iter()
+                .filter(|(kind, _)| *kind == SdpKind::Answer)
+                .count()
+        };
+        lone.offer(&follow_up(&lone, PICTURES, SOUND));
+        lone.pass(Duration::from_millis(500));
+        assert_eq!(answers(&lone), 0);
+        if connects {
+            lone.event(SessionEvent::Connection(ConnectionState::Connected));
+        } else {
+            lone.pass(Duration::from_secs(3));
+        }
+        assert_eq!((answers(&lone), lone.generations), (1, 1));
+        assert!(lone.problems.is_empty(), "{:?}", lone.problems);
+    }
+}
