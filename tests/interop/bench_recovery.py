@@ -134,6 +134,14 @@ class Anchor(Run):
         network.readdress(network.publisher, 1, 9)
         await self.back("pictures after another address of the sink, s", begin, begin + LAST)
 
+    async def without_service(self, network):
+        for tunnel in self.tunnels:
+            await tunnel.break_off()
+        await asyncio.sleep(OUTAGE)
+        now = time.monotonic()
+        self.add(f"pictures in the last second of {OUTAGE} s without the service", sum(now - 1 < at for at in self.times()))
+        self.add(f"pads removed, service away for {OUTAGE} s", self.removed())
+
     async def back(self, name, begin, since=None):
         try:
             value = await self.picture_after(since or begin)
