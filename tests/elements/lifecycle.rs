@@ -270,6 +270,8 @@ fn null_from(server: &Server, signal: &'static str, trigger: impl Fn(&Viewer)) {
     eprintln!("from {signal}");
     let viewer = Viewer::with(&room(server), false);
     let element = viewer.line.element("r");
+    // It plays: what the handler is for may have happened before there is one.
+    viewer.line.pipeline.set_state(gst::State::Null).unwrap();
     let (took, result) = channel();
     let (weak, once) = (viewer.line.pipeline.downgrade(), AtomicBool::new(false));
     let took = Mutex::new(took);
@@ -281,6 +283,7 @@ fn null_from(server: &Server, signal: &'static str, trigger: impl Fn(&Viewer)) {
         }
         None
     });
+    viewer.line.pipeline.set_state(gst::State::Playing).unwrap();
     trigger(&viewer);
     let (changed, took) = result
         .recv_timeout(PATIENCE)
