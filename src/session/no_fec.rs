@@ -1,4 +1,4 @@
-//! Takes forward error correction out of webrtcbin, which no description of ours agrees on.
+//! No decoders for forward error correction in webrtcbin: no description of ours agrees on it.
 
 use gst::glib;
 use gst::glib::subclass::signal::SignalId;
